@@ -1,0 +1,1 @@
+"""PipelineSpec to Argo Workflow: plugin templates instead of driver pods."""

@@ -1,0 +1,1 @@
+"""Argo's contract: what its agent sends, what it expects back, and the driver arguments inside."""

@@ -1,0 +1,80 @@
+"""The ``kfp-driver`` command: finds the sub-command's module and runs it.
+
+Every room owns its commands; this table names them, so that ``kfp-driver serve`` imports nothing of the
+compiler or the local stack, and the import contracts between the rooms hold. A command module has
+``configure(parser)``, which declares its arguments, and ``run(arguments)``, which returns the exit code.
+
+Exit codes: what ``run`` returns; 2 for wrong usage. An exception with an integer ``exit_code`` attribute
+is an expected failure: its text is printed as one line.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+
+class Command(NamedTuple):
+    """A sub-command: its name, the module that implements it, and one line of help."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS: Final = (
+    Command("serve", "driver_plugin.serve", "run the driver service that Argo's agent calls"),
+    Command(
+        "compile", "compiler.command", "compile a KFP pipeline to an Argo Workflow with plugin templates"
+    ),
+    Command("local", "local_stack.command", "run a pipeline on this machine, without a cluster"),
+    Command(
+        "api-server", "local_stack.api_server.command", "run the embedded KFP run, task and artifact API"
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the process exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
+    if chosen is None:
+        _overview().parse_args(arguments)
+        return 2
+    module = import_module(chosen.module)
+    parser = argparse.ArgumentParser(
+        prog=f"kfp-driver {chosen.name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    try:
+        exit_code: int = module.run(parser.parse_args(arguments[1:]))
+    except Exception as error:
+        expected = getattr(error, "exit_code", None)
+        if not isinstance(expected, int):
+            raise
+        print(f"kfp-driver {chosen.name}: {error}", file=sys.stderr)  # noqa: T201
+        return expected
+    return exit_code
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(len(command.name) for command in COMMANDS)
+    listing = "\n".join(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog="kfp-driver",
+        description="The KFP central driver: one service in place of all driver pods.",
+        epilog=f"commands:\n{listing}\n\n`kfp-driver COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="kfp-driver [-h] [--version] COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"kfp-driver {version('kfp-central-driver')}")
+    parser.add_argument("command", choices=[command.name for command in COMMANDS], metavar="COMMAND")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

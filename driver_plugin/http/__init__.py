@@ -1,0 +1,1 @@
+"""HTTP handlers: template.execute, health, metrics; authentication of the agent."""

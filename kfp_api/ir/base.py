@@ -1,0 +1,88 @@
+"""Base of the pipeline IR models: camelCase on the wire, snake_case in Python, unknown fields ignored.
+
+Map keys and opaque values (constants, defaults, literals, metadata) are data of the pipeline's author
+and are never converted; only field names accept both spellings (spec RESOLVER 1.1).
+"""
+
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from kfp_api.wire import UNSET, Unset
+
+Value = JsonValue | Unset
+"""Opaque JSON, or ``UNSET`` where the field is absent; ``None`` is JSON null."""
+
+
+class IrModel(BaseModel):
+    """A frozen IR message."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_unset(cls, data: Any) -> Any:
+        """``null`` unsets a field, except where null is a value."""
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        valued = {name for name, field in cls.model_fields.items() if field.default is UNSET}
+        valued |= {to_camel(name) for name in valued}
+        return {key: value for key, value in data.items() if value is not None or key in valued}
+
+    @classmethod
+    def parse(cls, data: object) -> Self:
+        """Read the model from decoded JSON or YAML; ``pydantic.ValidationError`` names every bad field."""
+        return cls.model_validate(data)
+
+    def to_json(self) -> dict[str, Any]:
+        """The model in camelCase with unset fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def unknown_fields(model: type[BaseModel], data: object, path: str = "") -> list[str]:
+    """Dotted paths of the fields in ``data`` that ``model`` does not know, in document order."""
+    if not isinstance(data, dict):
+        return []
+    known: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        known[name] = known[field.alias or name] = field.annotation
+    found: list[str] = []
+    for key, value in data.items():
+        where = f"{path}.{key}" if path else str(key)
+        if key not in known:
+            found.append(where)
+        else:
+            found.extend(_unknown_in(known[key], value, where))
+    return found
+
+
+def _unknown_in(annotation: Any, value: object, path: str) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return unknown_fields(annotation, value, path)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        models = [one for one in arguments if isinstance(one, type) and issubclass(one, BaseModel)]
+        return unknown_fields(models[0], value, path) if models else []
+    if origin is list and isinstance(value, list):
+        return [
+            field
+            for index, item in enumerate(value)
+            for field in _unknown_in(arguments[0], item, f"{path}[{index}]")
+        ]
+    if origin is dict and isinstance(value, dict):
+        return [
+            field for key, item in value.items() for field in _unknown_in(arguments[1], item, f"{path}.{key}")
+        ]
+    return []
+
+
+__all__ = ["UNSET", "IrModel", "Unset", "ValidationError", "Value", "unknown_fields"]

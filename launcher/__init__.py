@@ -1,0 +1,1 @@
+"""The executor side: runs one task's command and publishes its outputs; imports artifacts."""

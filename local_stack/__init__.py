@@ -1,0 +1,1 @@
+"""Everything that only one machine needs: embedded KFP API, runner, object store."""

@@ -1,0 +1,1 @@
+"""The embedded KFP run, task and artifact API: routes, services, storage on SQLite."""
