@@ -1,0 +1,287 @@
+"""What the user's command produced: output parameters and artifacts, read and typed (spec LAUNCHER A8, A9).
+
+Pure reading: files of the executor on one side, API messages on the other. Uploading and publishing is
+:mod:`launcher.publisher`'s.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import JsonValue, ValidationError
+
+from kfp_api.ir.executor_input import ExecutorInput, ExecutorOutput, RuntimeArtifact
+from kfp_api.ir.pipeline import ArtifactTypeSchema, ComponentSpec, ParameterType
+from kfp_api.messages import Artifact, ArtifactType
+from launcher.errors import LauncherError
+from launcher.paths import UnsupportedSchemeError, artifact_path
+
+EXECUTOR_LOGS: Final = "executor-logs"
+SCHEMA_TITLE_KEY: Final = "_kfp_schema_title"
+"""Metadata key that keeps a schema title which the API has no type for."""
+
+ARTIFACT_TYPES: Final[Mapping[str, ArtifactType]] = {
+    "system.Artifact": ArtifactType.Artifact,
+    "system.Dataset": ArtifactType.Dataset,
+    "system.Model": ArtifactType.Model,
+    "system.Metrics": ArtifactType.Metric,
+    "system.ClassificationMetrics": ArtifactType.ClassificationMetric,
+    "system.SlicedClassificationMetrics": ArtifactType.SlicedClassificationMetric,
+    "system.HTML": ArtifactType.HTML,
+    "system.Markdown": ArtifactType.Markdown,
+}
+_METADATA_ONLY: Final = frozenset(
+    {ArtifactType.ClassificationMetric, ArtifactType.SlicedClassificationMetric}
+)
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_INT64: Final = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True)
+class OutputArtifact:
+    """An artifact to publish under ``key``; ``path`` is uploaded to its URI first, where there is one."""
+
+    key: str
+    artifact: Artifact
+    path: str | None = None
+
+
+def read_executor_output(path: str) -> ExecutorOutput:
+    """The ExecutorOutput that user code wrote; a missing file is an empty output.
+
+    Raises:
+        LauncherError: the file is not an ExecutorOutput.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ExecutorOutput()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LauncherError(f'failed to read ExecutorOutput in file "{path}": {error}') from error
+    try:
+        output = ExecutorOutput.model_validate(json.loads(text), extra="forbid")
+    except (ValueError, RecursionError) as error:
+        cause = _first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise LauncherError(f'failed to unmarshall ExecutorOutput in file "{path}": {cause}') from error
+    for name, value in output.parameter_values.items():
+        if not _is_finite(value):
+            raise LauncherError(
+                f'failed to unmarshall ExecutorOutput in file "{path}": '
+                f'parameter "{name}" holds NaN or an infinity, which KFP cannot store'
+            )
+    return output
+
+
+def collect_parameters(
+    executor_input: ExecutorInput, output: ExecutorOutput, component: ComponentSpec
+) -> dict[str, JsonValue]:
+    """All output parameters: those in the executor output, and the rest from their files, typed as declared.
+
+    Raises:
+        LauncherError: a declared output is missing or does not fit its type.
+    """
+    values = dict(output.parameter_values)
+    provisioned = executor_input.outputs.parameters if executor_input.outputs else {}
+    for name, parameter in sorted(provisioned.items()):
+        if name in values:
+            continue
+        definition = component.output_definitions.parameters.get(name)
+        if definition is None:
+            raise LauncherError(f'failed to find output parameter name="{name}" in component spec')
+        declared = definition.declared_type
+        described = f'name="{name}" type="{declared}" path="{parameter.output_file}"'
+        try:
+            text = Path(parameter.output_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else str(error)
+            raise LauncherError(f"failed to read output parameter {described}: {cause}") from error
+        try:
+            values[name] = text_to_parameter(text, declared)
+        except ValueError as error:
+            raise LauncherError(f"failed to convert output parameter {described}: {error}") from error
+    return dict(sorted(values.items()))
+
+
+def text_to_parameter(text: str, declared: ParameterType) -> JsonValue:
+    """Convert the text of an output file by the declared type; strings are taken verbatim.
+
+    Raises:
+        ValueError: the text is no value of that type.
+    """
+    trimmed = text.strip()
+    match declared:
+        case ParameterType.STRING:
+            return text
+        case ParameterType.NUMBER_INTEGER:
+            return _integer(trimmed)
+        case ParameterType.NUMBER_DOUBLE:
+            return _double(trimmed)
+        case ParameterType.BOOLEAN:
+            if trimmed not in _TRUE | _FALSE:
+                raise ValueError(f'"{trimmed}" is not a boolean')
+            return trimmed in _TRUE
+        case ParameterType.LIST:
+            return _json(trimmed, list)
+        case ParameterType.STRUCT:
+            return _json(trimmed, dict)
+        case _:
+            raise ValueError(
+                "unknown type. Expected STRING, NUMBER_INTEGER, NUMBER_DOUBLE, BOOLEAN, LIST or STRUCT"
+            )
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or int(text) not in _INT64:
+        raise ValueError(f'"{text}" is not a 64-bit integer')
+    return int(text)
+
+
+def _double(text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        raise ValueError(f'"{text}" is not a finite decimal number')
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f'"{text}" is too large for a double')
+    return number
+
+
+def _json(text: str, wanted: type) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the text is not JSON: {error}") from error
+    if not isinstance(value, wanted) or not _is_finite(value):
+        raise ValueError(f"the text is not a JSON {'list' if wanted is list else 'object'}")
+    return value
+
+
+def collect_artifacts(
+    executor_input: ExecutorInput, output: ExecutorOutput, *, namespace: str, workspace: str
+) -> tuple[list[OutputArtifact], list[str]]:
+    """The artifacts to publish, and warnings about those that cannot be.
+
+    Raises:
+        LauncherError: a declared artifact is missing on the disk, or a metric is not a number.
+    """
+    found: list[OutputArtifact] = []
+    warnings: list[str] = []
+    provisioned = executor_input.outputs.artifacts if executor_input.outputs else {}
+    for key, artifacts in sorted(provisioned.items()):
+        if key == EXECUTOR_LOGS:
+            continue
+        reported = output.artifacts[key].artifacts if key in output.artifacts else []
+        for index, declared in enumerate(artifacts.artifacts):
+            merged = _merge(declared, reported[index] if index < len(reported) else None)
+            found.extend(
+                _publishable(key, merged, namespace=namespace, workspace=workspace, warnings=warnings)
+            )
+    return found, warnings
+
+
+def artifact_type(schema: ArtifactTypeSchema | None) -> tuple[ArtifactType, dict[str, JsonValue]]:
+    """The API type of a declared type, and the metadata that keeps a title which the API does not know.
+
+    Raises:
+        LauncherError: the type is given by URI, which KFP does not support.
+    """
+    if schema is None:
+        return ArtifactType.Artifact, {}
+    if schema.schema_uri:
+        raise LauncherError("artifact types given by schemaUri are not supported")
+    title = schema.schema_title or _title_of(schema.instance_schema)
+    if not title or title in ARTIFACT_TYPES:
+        return ARTIFACT_TYPES.get(title, ArtifactType.Artifact), {}
+    return ArtifactType.Artifact, {SCHEMA_TITLE_KEY: title}
+
+
+def _publishable(
+    key: str, artifact: RuntimeArtifact, *, namespace: str, workspace: str, warnings: list[str]
+) -> Iterator[OutputArtifact]:
+    kind, mark = artifact_type(artifact.type)
+    metadata = {**_plain(artifact.metadata), **mark}
+    base = {"type": kind, "namespace": namespace, "created_at": datetime.now(UTC).replace(microsecond=0)}
+    if kind is ArtifactType.Metric:
+        for name, value in metadata.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise LauncherError(f'metric value "{name}" must be a number, got {value!r}')
+            if not math.isfinite(value):
+                warnings.append(f'metric "{name}" of output "{key}" is {value} and is not recorded')
+                continue
+            number = Artifact(name=name, metadata={name: value}, number_value=float(value), **base)
+            yield OutputArtifact(key, number)
+        return
+    metadata = {name: _finite_or_text(value) for name, value in metadata.items()}
+    name = artifact.name or key
+    if kind in _METADATA_ONLY and not artifact.uri.startswith("oci://"):
+        if metadata:
+            yield OutputArtifact(key, Artifact(name=name, metadata=metadata, **base))
+        else:
+            warnings.append(f'output "{key}" reported no metrics and is not recorded')
+        return
+    if artifact.uri.startswith("oci://"):
+        yield OutputArtifact(key, Artifact(name=name, uri=artifact.uri, metadata=metadata, **base))
+        return
+    try:
+        path = artifact_path(artifact, workspace)
+    except UnsupportedSchemeError as error:
+        warnings.append(f'output "{key}" is not recorded: {error}')
+        return
+    if not Path(path).exists():
+        raise LauncherError(f'declared output artifact "{key}" is missing at "{path}"')
+    yield OutputArtifact(key, Artifact(name=name, uri=artifact.uri, metadata=metadata, **base), path)
+
+
+def _merge(declared: RuntimeArtifact, reported: RuntimeArtifact | None) -> RuntimeArtifact:
+    """The declared artifact with what user code reported about it."""
+    if reported is None:
+        return declared
+    return declared.model_copy(
+        update={
+            "uri": reported.uri or declared.uri,
+            "metadata": {**declared.metadata, **reported.metadata},
+            "custom_path": reported.custom_path or declared.custom_path,
+        }
+    )
+
+
+def _title_of(instance_schema: str | None) -> str:
+    """The ``title:`` line of an instance schema; its full text where it has none."""
+    if not instance_schema:
+        return ""
+    match = re.search(r"^title:\s*(\S+)", instance_schema, re.MULTILINE)
+    return match.group(1) if match else instance_schema
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, JsonValue]:
+    return dict(metadata)
+
+
+def _finite_or_text(value: JsonValue) -> JsonValue:
+    """JSON has no NaN or infinity: in metadata they become text (spec KFP_API 11 rule 9)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite_or_text(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite_or_text(item) for key, item in value.items()}
+    return value
+
+
+def _is_finite(value: JsonValue) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return True
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,0 +1,130 @@
+"""Running the user's command: one process group, output teed line by line, signals forwarded (A7, A16)."""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO, Final
+
+from launcher.errors import LauncherError, TerminatedError, UserCommandError
+
+_CHUNK_BYTES: Final = 64 * 1024
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux); for ``preexec_fn``."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Termination:
+    """The launcher's reaction to SIGTERM and SIGINT: remember the first, wake whoever waits."""
+
+    def __init__(self) -> None:
+        self.signal_name = ""
+        self.requested = asyncio.Event()
+        self.insisted = asyncio.Event()
+
+    def install(self) -> None:
+        """Handle SIGTERM and SIGINT on the running loop from here on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received, number.name)
+
+    def check(self) -> None:
+        """Raise ``TerminatedError`` when a signal arrived."""
+        if self.requested.is_set():
+            raise TerminatedError(self.signal_name)
+
+    def _received(self, name: str) -> None:
+        if self.requested.is_set():
+            self.insisted.set()
+        self.signal_name = self.signal_name or name
+        self.requested.set()
+
+
+async def run_command(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: BinaryIO | None,
+    termination: Termination,
+    grace_seconds: float,
+) -> None:
+    """Run ``command`` to its end; its output goes to our stdout and to ``log``.
+
+    Raises:
+        UserCommandError: it exited with another status than 0 or was killed by a signal.
+        TerminatedError: we were told to stop; the whole process group is gone.
+        LauncherError: the command could not be started.
+    """
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        raise LauncherError(f'exec: "{command[0]}": executable file not found in $PATH')
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(environment),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise LauncherError(f'exec: "{command[0]}": {error.strerror}') from error
+    assert process.stdout is not None
+    pump = asyncio.create_task(_pump(process.stdout, _tee(log)))
+    ended = asyncio.create_task(process.wait())
+    told = asyncio.create_task(termination.requested.wait())
+    try:
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            await _stop_group(process.pid, ended, termination, grace_seconds)
+            raise TerminatedError(termination.signal_name)
+        status = ended.result()
+    finally:
+        told.cancel()
+        _signal_group(process.pid, signal.SIGKILL)
+        await ended
+        # A grandchild outside the group may hold the pipe open for ever; the output so far is kept.
+        await asyncio.wait({pump}, timeout=grace_seconds)
+        pump.cancel()
+    if status < 0:
+        raise UserCommandError(f"signal: {signal.Signals(-status).name}", status=128 - status)
+    if status > 0:
+        raise UserCommandError(f"exit status {status}", status=status)
+
+
+async def _stop_group(
+    group: int, ended: asyncio.Task[int], termination: Termination, grace_seconds: float
+) -> None:
+    _signal_group(group, signal.SIGTERM)
+    insisted = asyncio.create_task(termination.insisted.wait())
+    await asyncio.wait({ended, insisted}, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+    insisted.cancel()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
+
+
+async def _pump(source: asyncio.StreamReader, write: Callable[[bytes], None]) -> None:
+    while chunk := await source.read(_CHUNK_BYTES):
+        write(chunk)
+
+
+def _tee(log: BinaryIO | None) -> Callable[[bytes], None]:
+    def write(chunk: bytes) -> None:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        if log is not None:
+            log.write(chunk)
+            log.flush()
+
+    return write
