@@ -6,6 +6,7 @@ zero values of plain fields absent, set ``optional`` and message fields present 
 is ``None``; a field typed :data:`Value` keeps the difference between ``null`` and absent.
 """
 
+import re
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import cache
@@ -15,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, Validati
 from pydantic.alias_generators import to_camel
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 
 class Unset(Enum):
@@ -60,11 +62,13 @@ class WireEnum(StrEnum):
 
 
 def _parse_int64(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            raise ValueError(f"invalid int64 {value!r}") from None
+    """A decimal string or an integral number within 64 bits; nothing else that Python would take."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError(f"invalid int64 {value!r}")
     return value
 
 
@@ -76,7 +80,7 @@ def _parse_timestamp(value: object) -> object:
         if value.tzinfo is None:
             raise ValueError("a timestamp needs a time zone")
         return value.astimezone(UTC).replace(microsecond=0)
-    return value
+    raise ValueError("a timestamp is RFC 3339 text")
 
 
 Int64 = Annotated[int, BeforeValidator(_parse_int64)]
@@ -88,7 +92,8 @@ Timestamp = Annotated[datetime, BeforeValidator(_parse_timestamp)]
 
 def format_timestamp(moment: datetime) -> str:
     """``2026-01-02T03:04:05Z``: UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime does not pad years before 1000.
+    return moment.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat() + "Z"
 
 
 class WireMessage(BaseModel):

@@ -1,0 +1,372 @@
+"""One HTTP exchange with the KFP API, repeated where that helps: retries, deadlines, credentials.
+
+Promises: every await is bounded (each attempt by its own time-out, all attempts and pauses together by
+the retry deadline); redirects are never followed; a credential goes only to an allowed host; every
+failure leaves as a :class:`~kfp_api.errors.KfpApiError`. Rules: spec KFP_API 11 rules 6 and 8, DEPLOY 6.4.
+"""
+
+import asyncio
+import math
+import ssl
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+import orjson
+from httpx_aiohttp import AiohttpTransport
+from tenacity import AsyncRetrying, RetryCallState, stop_before_delay, wait_random_exponential
+
+from kfp_api.bodies import encode_body
+from kfp_api.credentials import Credentials, NoCredentials
+from kfp_api.errors import (
+    ApiCredentialError,
+    ApiServerError,
+    ApiUnavailableError,
+    KfpApiError,
+    error_from_answer,
+)
+from kfp_api.operations import API_PREFIX, Operation
+
+_CONNECT_SECONDS: Final = 5.0
+_KEEP_ALIVE_SECONDS: Final = 30.0
+_CONNECTIONS: Final = 100
+_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_NOT_BODY: Final = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiCall:
+    """One attempt, for metrics and logs.
+
+    ``operation`` is the RPC name (``path`` holds ids), ``status`` is ``None`` where no answer arrived,
+    ``bytes`` the size of the answer's body.
+    """
+
+    operation: str
+    method: str
+    path: str
+    status: int | None
+    seconds: float
+    attempt: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Pauses between attempts: random below an exponentially growing bound, in seconds."""
+
+    initial_seconds: float = 0.2
+    maximum_seconds: float = 2.0
+
+    def seconds(self, state: RetryCallState) -> float:
+        """The pause before the next attempt, longer if the server asked for it (``Retry-After``)."""
+        drawn = wait_random_exponential(multiplier=self.initial_seconds, max=self.maximum_seconds)(state)
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_seconds if isinstance(error, ApiUnavailableError) else None
+        return max(drawn, asked or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one call sends. ``body`` is JSON data; ``run_id`` is the run that the call names, if any."""
+
+    operation: Operation
+    parts: Mapping[str, str]
+    query: Sequence[tuple[str, str]] = ()
+    body: Any = _NOT_BODY
+    run_id: str | None = None
+    headers: Mapping[str, str] | None = None
+    timeout_seconds: float | None = None
+
+
+class ApiTransport:
+    """The connection pool of one process to one KFP API server."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        credentials: Credentials | None = None,
+        allowed_hosts: Collection[str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+        timeout_seconds: float = 30.0,
+        retry_deadline_seconds: float = 20.0,
+        observer: Callable[[ApiCall], None] | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        try:
+            url = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"KFP API URL {base_url!r}: {error}") from error
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ValueError(f"KFP API URL {base_url!r} is not an http or https URL with a host")
+        self._url = url
+        self._base = str(url.copy_with(query=None, fragment=None)).rstrip("/").removesuffix(API_PREFIX)
+        hosts = {host.lower() for host in allowed_hosts} if allowed_hosts is not None else {url.host}
+        trusted = bool({url.host, url.netloc.decode()} & hosts)
+        self._credentials: Credentials = credentials if credentials and trusted else NoCredentials()
+        self._verify = verify
+        self._timeout_seconds = timeout_seconds
+        self.retry_deadline_seconds = retry_deadline_seconds
+        self._observer = observer
+        self.backoff = backoff or Backoff()
+        self._client: httpx.AsyncClient | None = None
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call would open new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def call(self, request: Request) -> Any:
+        """Send ``request``, again where it helps, and answer the decoded JSON of the reply.
+
+        Raises:
+            KfpApiError: see :mod:`kfp_api.errors`; the last failure when the deadline ends the attempts.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max(self.retry_deadline_seconds, request.timeout_seconds or 0.0)
+        retry = _RetryRule(request.operation)
+        attempts = AsyncRetrying(
+            stop=stop_before_delay(deadline - loop.time()),
+            wait=self.backoff.seconds,
+            retry=retry.wants_another,
+            reraise=True,
+        )
+        return await attempts(self._authenticated, request, deadline, retry)
+
+    async def _authenticated(self, request: Request, deadline: float, retry: "_RetryRule") -> Any:
+        """One attempt, with one more after a 401 if the credential could be renewed."""
+        sent = await self._credential(request)
+        try:
+            return await self._exchange(request, sent, deadline, retry.next_attempt())
+        except ApiCredentialError as error:
+            if error.status != httpx.codes.UNAUTHORIZED:
+                raise
+            changed = await self._credentials.refresh()
+            renewed = await self._credential(request)
+            # Another call may have refreshed meanwhile: then only the comparison shows the change.
+            if not changed and renewed == sent:
+                raise
+        return await self._exchange(request, renewed, deadline, retry.next_attempt())
+
+    async def _credential(self, request: Request) -> Mapping[str, str]:
+        return await self._credentials.headers(
+            run_id=request.run_id, base_audience=request.operation.base_audience
+        )
+
+    async def _exchange(
+        self, request: Request, credential: Mapping[str, str], deadline: float, attempt: int
+    ) -> Any:
+        operation = request.operation
+        path = operation.path(request.parts)
+        content = b"" if request.body is _NOT_BODY else encode_body(request.body, operation.name)
+        headers = {"Accept": "application/json", **(request.headers or {}), **credential}
+        if content:
+            headers["Content-Type"] = "application/json"
+        remaining = deadline - asyncio.get_running_loop().time()
+        seconds = max(0.001, min(request.timeout_seconds or self._timeout_seconds, remaining))
+        started = time.perf_counter()
+        answer: httpx.Response | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._session().request(
+                    operation.method,
+                    self._base + path,
+                    params=httpx.QueryParams(list(request.query)) if request.query else None,
+                    content=content,
+                    headers=headers,
+                )
+        except TimeoutError as error:
+            raise _unreachable(operation, path, f"no answer within {seconds:.3g} s") from error
+        except httpx.HTTPError as error:
+            sent = not _never_sent(error)
+            reason = _redacted(str(error) or type(error).__name__, credential)
+            raise _unreachable(operation, path, reason, sent=sent) from error
+        finally:
+            self._observe(operation, path, answer, time.perf_counter() - started, attempt)
+        return _read(operation, path, answer, request, credential)
+
+    def _observe(
+        self, operation: Operation, path: str, answer: httpx.Response | None, seconds: float, attempt: int
+    ) -> None:
+        if self._observer is not None:
+            self._observer(
+                ApiCall(
+                    operation=operation.name,
+                    method=operation.method,
+                    path=path,
+                    status=answer.status_code if answer is not None else None,
+                    seconds=seconds,
+                    attempt=attempt,
+                    bytes=len(answer.content) if answer is not None else 0,
+                )
+            )
+
+    def _session(self) -> httpx.AsyncClient:
+        """The shared session, opened in the event loop of the first call."""
+        if self._client is None:
+            trust = self._trust()
+            self._client = httpx.AsyncClient(
+                transport=AiohttpTransport(
+                    verify=trust, proxy=_environment_proxy(self._url), client=partial(_connections, trust)
+                ),
+                verify=trust,
+                trust_env=False,
+                follow_redirects=False,
+                # The time-out of the whole attempt is the caller's, around all of this.
+                timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+                # Cookies of one tenant's answer must not travel with another tenant's call.
+                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            )
+        return self._client
+
+    def _trust(self) -> ssl.SSLContext:
+        """Trust anchors: the system's unless others were given; none are loaded for plain HTTP."""
+        if isinstance(self._verify, ssl.SSLContext):
+            return self._verify
+        if self._url.scheme == "http":
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ssl.create_default_context()
+        if not self._verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _connections(trust: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=trust)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _RetryRule:
+    """Decides after each failed attempt of one call whether to send it again."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._repeatable = operation.repeatable
+        self._server_errors = 0
+        self._attempts = 0
+
+    def next_attempt(self) -> int:
+        """Number of the attempt that starts now, from 1."""
+        self._attempts += 1
+        return self._attempts
+
+    def wants_another(self, state: RetryCallState) -> bool:
+        """Tenacity's ``retry`` callable."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, KfpApiError):
+            return False
+        if error.may_have_been_processed and not self._repeatable:
+            return False
+        if isinstance(error, ApiServerError):
+            self._server_errors += 1
+            return self._server_errors == 1
+        return error.retryable
+
+
+def _read(
+    operation: Operation, path: str, answer: httpx.Response, request: Request, credential: Mapping[str, str]
+) -> Any:
+    document: Any = None
+    is_json = True
+    try:
+        document = orjson.loads(answer.content) if answer.content else {}
+    except orjson.JSONDecodeError:
+        is_json = False
+    if answer.is_success and is_json:
+        return document
+    if answer.is_success:
+        raise ApiServerError(
+            f"KFP API {operation.name} failed: the answer is not JSON (HTTP {answer.status_code})",
+            status=answer.status_code,
+            method=operation.method,
+            path=path,
+            may_have_been_processed=True,
+        )
+    error = error_from_answer(
+        operation=operation.name,
+        method=operation.method,
+        path=path,
+        status=answer.status_code,
+        document=_redacted_document(document, credential),
+        text=_explanation(operation, answer.status_code, request),
+    )
+    if isinstance(error, ApiUnavailableError):
+        error.retry_after_seconds = _retry_after(answer.headers.get("Retry-After", ""))
+    raise error
+
+
+def _explanation(operation: Operation, status: int, request: Request) -> str:
+    run = f" for run {request.run_id}" if request.run_id else ""
+    if status == httpx.codes.UNAUTHORIZED:
+        return f"KFP API refused the driver credential{run}"
+    if status == httpx.codes.FORBIDDEN:
+        return f"the credential lacks the right to {operation.right}{run}"
+    if httpx.codes.is_redirect(status):
+        return "the server answered with a redirect, which is never followed"
+    return ""
+
+
+def _unreachable(operation: Operation, path: str, reason: str, *, sent: bool = True) -> ApiUnavailableError:
+    return ApiUnavailableError(
+        f"KFP API {operation.name} failed: {reason}",
+        method=operation.method,
+        path=path,
+        may_have_been_processed=sent,
+    )
+
+
+def _never_sent(error: httpx.HTTPError) -> bool:
+    """Whether no connection was made. Only the cause tells: the transport calls other failures so, too."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds of a ``Retry-After`` header in either form; ``None`` where there is none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _redacted(text: str, credential: Mapping[str, str]) -> str:
+    """``text`` without any value of the credential: servers and proxies have echoed headers before."""
+    for value in credential.values():
+        for secret in (value, value.removeprefix("Bearer ")):
+            text = text.replace(secret, "[redacted]") if secret else text
+    return text
+
+
+def _redacted_document(document: object, credential: Mapping[str, str]) -> object:
+    if isinstance(document, str):
+        return _redacted(document, credential)
+    if isinstance(document, dict):
+        return {key: _redacted_document(value, credential) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_redacted_document(item, credential) for item in document]
+    return document
+
+
+def _environment_proxy(url: httpx.URL) -> httpx.Proxy | None:
+    """The proxy that the process's environment names for the server; none for loopback."""
+    if url.host in _LOOPBACK_HOSTS or proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all")
+    if not address:
+        return None
+    return httpx.Proxy(address if "://" in address else f"http://{address}")
