@@ -1,0 +1,264 @@
+"""Creating and deleting volume claims: tasks that the driver itself performs (spec DRIVER 8, PODSPEC 9).
+
+No executor follows, so every step can be repeated: the row comes first, the claim's name derives from run
+and task, a claim that exists already or is gone already is success.
+"""
+
+import uuid
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from driver_plugin.argo.replies import DriverResult
+from driver_plugin.drivers.bootstrap import Invocation
+from driver_plugin.drivers.cache import fingerprint
+from driver_plugin.drivers.cache_lookup import adopted_outputs, find_hit, may_use_cache
+from driver_plugin.drivers.completion import publish, walk_statuses
+from driver_plugin.drivers.inputs import TaskInputs, link_inputs
+from driver_plugin.drivers.rows import Attempt, now
+from driver_plugin.errors import DriverError
+from driver_plugin.kubernetes import KubernetesClient, KubernetesConflictError, KubernetesNotFoundError
+from driver_plugin.podspec.quantity import canonical_quantity
+from kfp_api.ir.base import UNSET
+from kfp_api.ir.pipeline import ComponentSpec, ContainerSpec
+from kfp_api.messages import InputOutputs, IOParameter, PipelineTask, TaskState
+from propagation.output_identity import output_type_and_producer
+
+CREATE_IMAGE: Final = "argostub/createpvc"
+DELETE_IMAGE: Final = "argostub/deletepvc"
+PLATFORM_IMAGES: Final = frozenset({CREATE_IMAGE, DELETE_IMAGE})
+
+RUN_LABEL: Final = "pipelines.kubeflow.org/run-id"
+TASK_LABEL: Final = "pipelines.kubeflow.org/task-id"
+
+Values = dict[str, JsonValue]
+"""Resolved input parameters that have a value."""
+
+_NAMES: Final = uuid.UUID("6f0b6b0e-5f1e-5c39-9d3f-8f7f0d5f2c11")
+_NO_STORAGE_CLASS: Final = "-"
+
+
+async def drive_platform_operation(
+    work: Invocation, container: ContainerSpec, inputs: TaskInputs
+) -> DriverResult:
+    """Perform the operation and end its row; ``cached`` is true only when nothing had to be done."""
+    attempt = await work.writer.write(PipelineTask(state=TaskState.RUNNING, inputs=inputs.recorded))
+    work.log.info("row decided", attempt=attempt.value, task_id=work.writer.task_id)
+    await link_inputs(work, inputs)
+    if attempt is not Attempt.FINISHED:
+        await work.writer.update(await _perform(work, container, inputs))
+    row = work.writer.row
+    if container.image == CREATE_IMAGE and row.state is not TaskState.SKIPPED:
+        await publish(work, row)
+    else:
+        await walk_statuses(work.run, row, work.log)
+    condition = False if row.state is TaskState.SKIPPED else inputs.condition
+    return DriverResult(task_id=row.task_id, condition=condition, cached=row.state is TaskState.CACHED)
+
+
+async def _perform(work: Invocation, container: ContainerSpec, inputs: TaskInputs) -> PipelineTask:
+    """Do what is asked; the final fields of the row."""
+    if not inputs.triggered:
+        return PipelineTask(state=TaskState.SKIPPED, end_time=now())
+    kubernetes = work.services.kubernetes
+    if kubernetes is None:
+        raise DriverError("volume claims need a Kubernetes cluster, and this driver runs outside one")
+    values: Values = {
+        key: value
+        for key, value in inputs.executor_inputs.parameter_values.items()
+        if value is not None and value is not UNSET
+    }
+    if container.image == CREATE_IMAGE:
+        return await _create(work, kubernetes, container, inputs, values)
+    return await _delete(work, kubernetes, values)
+
+
+async def _create(
+    work: Invocation,
+    kubernetes: KubernetesClient,
+    container: ContainerSpec,
+    inputs: TaskInputs,
+    values: Values,
+) -> PipelineTask:
+    explicit, suffix = _text(values, "pvc_name"), _text(values, "pvc_name_suffix")
+    if explicit and suffix:
+        raise DriverError(
+            "failed to create pvc: at most one of pvc_name and pvc_name_suffix can be non-empty"
+        )
+    name = explicit or _generated_name(work, suffix)
+    body = claim_body(
+        name,
+        values,
+        labels={RUN_LABEL: work.call.run_id, TASK_LABEL: work.writer.task_id},
+        default_storage_class=work.services.settings.pvc_storage_class,
+    )
+    key = ""
+    # A generated name is this task's own: no other task can have made the same claim.
+    if explicit and may_use_cache(work, inputs):
+        key = _fingerprint(work, container, inputs)
+        hit = await find_hit(work, key)
+        if hit is not None and await _exists(work, kubernetes, explicit):
+            outputs = adopted_outputs(
+                hit, task_name=work.call.task_name, iteration_index=work.call.iteration_index
+            )
+            return PipelineTask(
+                state=TaskState.CACHED, end_time=now(), outputs=outputs, cache_fingerprint=key
+            )
+    try:
+        await kubernetes.create_pvc(work.call.namespace, body)
+        work.log.info("claim created", name=name)
+    except KubernetesConflictError:
+        await _adopt_existing(work, kubernetes, body, explicit=bool(explicit))
+    except DriverError as error:
+        raise DriverError(f"failed to create pvc: {error}") from error
+    return PipelineTask(
+        state=TaskState.SUCCEEDED,
+        end_time=now(),
+        outputs=_name_output(work, name),
+        cache_fingerprint=key,
+    )
+
+
+async def _delete(work: Invocation, kubernetes: KubernetesClient, values: Values) -> PipelineTask:
+    """Delete the claim. Never from the cache: a second run's claim of that name would stay behind."""
+    name = _text(values, "pvc_name")
+    if not name:
+        raise DriverError("failed to delete pvc: required parameter pvc_name not provided")
+    try:
+        existed = await kubernetes.delete_pvc(work.call.namespace, name)
+    except DriverError as error:
+        raise DriverError(f"failed to delete pvc {name}: {error}") from error
+    work.log.info("claim deleted", name=name, existed=existed)
+    return PipelineTask(state=TaskState.SUCCEEDED, end_time=now())
+
+
+def claim_body(
+    name: str, values: Values, *, labels: dict[str, str], default_storage_class: str
+) -> dict[str, Any]:
+    """The PersistentVolumeClaim that a create task asks for (spec PODSPEC 9.2).
+
+    Raises:
+        DriverError: a required input is missing or an input has the wrong form.
+    """
+    modes = values.get("access_modes")
+    if not isinstance(modes, list) or not modes or not all(isinstance(mode, str) for mode in modes):
+        raise DriverError("failed to create pvc: parameter access_modes not provided")
+    spec: dict[str, Any] = {
+        "accessModes": modes,
+        "resources": {"requests": {"storage": _size(values)}},
+    }
+    storage_class = values.get("storage_class_name", default_storage_class)
+    if "storage_class_name" in values or storage_class != _NO_STORAGE_CLASS:
+        spec["storageClassName"] = storage_class
+    if volume := _text(values, "volume_name"):
+        spec["volumeName"] = volume
+    if (source := values.get("data_source")) is not None:
+        spec["dataSource"] = _data_source(source)
+    metadata: dict[str, Any] = {"name": name, "labels": labels}
+    annotations = values.get("annotations")
+    if annotations:
+        metadata["annotations"] = _annotations(annotations)
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def _generated_name(work: Invocation, suffix: str) -> str:
+    """The same name on every attempt, so that a retry finds the claim of the attempt before."""
+    own = uuid.uuid5(_NAMES, f"{work.call.run_id}/{work.writer.task_id}")
+    return f"{own}{suffix}"
+
+
+async def _adopt_existing(
+    work: Invocation, kubernetes: KubernetesClient, body: dict[str, Any], *, explicit: bool
+) -> None:
+    """A claim of that name exists: success if it is this task's, or if the author chose the name."""
+    name = body["metadata"]["name"]
+    try:
+        found = await kubernetes.get_pvc(work.call.namespace, name)
+    except DriverError as error:
+        raise DriverError(f"failed to create pvc: {error}") from error
+    labels = found.get("metadata", {}).get("labels") or {}
+    if labels.get(TASK_LABEL) == work.writer.task_id:
+        work.log.info("claim exists, made by an earlier attempt", name=name)
+        return
+    if not explicit:
+        raise DriverError(f"failed to create pvc: {name} exists and belongs to something else")
+    there = found.get("spec", {})
+    differences = sorted(key for key, value in body["spec"].items() if there.get(key) != value)
+    work.log.warning("claim exists and is used as it is", name=name, differences=differences)
+
+
+async def _exists(work: Invocation, kubernetes: KubernetesClient, name: str) -> bool:
+    try:
+        await kubernetes.get_pvc(work.call.namespace, name)
+    except KubernetesNotFoundError:
+        work.log.info("cached claim is gone, counted as a miss", name=name)
+        return False
+    return True
+
+
+def _fingerprint(work: Invocation, container: ContainerSpec, inputs: TaskInputs) -> str:
+    """The task's fingerprint, made of inputs and container only."""
+    assert work.place.task is not None
+    return fingerprint(
+        task=work.place.task,
+        component=ComponentSpec(),
+        container=container,
+        inputs=inputs.executor_inputs,
+        pipeline_name=work.call.pipeline_name,
+        pvc_names=(),
+        publish_logs=False,
+    )
+
+
+def _name_output(work: Invocation, name: str) -> InputOutputs:
+    kind, producer = output_type_and_producer(work.call.task_name, work.call.iteration_index)
+    return InputOutputs(
+        parameters=[IOParameter(parameter_key="name", value=name, type=kind, producer=producer)]
+    )
+
+
+def _text(values: Values, key: str) -> str:
+    value = values.get(key, "")
+    if not isinstance(value, str):
+        raise DriverError(f"parameter {key} is not a string")
+    if key == "pvc_name" and value and values.get("pvc_name_suffix"):
+        raise DriverError(
+            "failed to create pvc: at most one of pvc_name and pvc_name_suffix can be non-empty"
+        )
+    return value
+
+
+def _size(values: Values) -> str:
+    size = values.get("size")
+    if not isinstance(size, str) or not size:
+        raise DriverError("failed to create pvc: parameter volumeSize not provided")
+    try:
+        return canonical_quantity(size)
+    except (DriverError, ValueError) as error:
+        raise DriverError(f'failed to parse pvc size "{size}": {error}') from error
+
+
+def _data_source(source: JsonValue) -> dict[str, str]:
+    if not isinstance(source, dict):
+        raise DriverError("failed to build data source: not an object")
+    known = {key: source[key] for key in ("apiGroup", "kind", "name") if key in source}
+    for key in ("kind", "name"):
+        if not known.get(key):
+            raise DriverError(f"failed to build data source: {key} is missing")
+    if not all(isinstance(value, str) for value in known.values()):
+        raise DriverError("failed to build data source: members must be strings")
+    return {key: str(value) for key, value in known.items()}
+
+
+def _annotations(annotations: JsonValue) -> dict[str, str]:
+    if not isinstance(annotations, dict):
+        raise DriverError("failed to create pvc: annotations are not an object")
+    for key, value in annotations.items():
+        if not isinstance(value, str):
+            raise DriverError(f'failed to create pvc: annotation "{key}" is not a string')
+    return {key: str(value) for key, value in annotations.items()}

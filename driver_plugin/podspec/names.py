@@ -1,0 +1,89 @@
+"""Names of claims, Secrets and ConfigMaps that a Kubernetes config refers to (spec PODSPEC 7.1, 7.4).
+
+A name comes from an input-parameter spec, or from a deprecated plain field; the SDK writes both and the
+spec wins.
+"""
+
+from driver_plugin.podspec.errors import PodSpecError
+from driver_plugin.podspec.workspace import workspace_claim
+from kfp_api.ir.kubernetes import KubernetesExecutorConfig, PvcMount
+from kfp_api.ir.pipeline import InputParameterSpec
+from resolver.context import ResolveContext
+from resolver.errors import NullInputError, ResolutionError
+from resolver.parameters import resolve_input_parameter_str
+
+
+async def pvc_names(
+    context: ResolveContext,
+    kubernetes_config: KubernetesExecutorConfig | None,
+    *,
+    uses_workspace: bool,
+    run_name: str,
+) -> list[str]:
+    """Names of the claims that a task mounts, in order: they are part of its cache fingerprint.
+
+    Raises:
+        PodSpecError: a name cannot be resolved, or the workspace has no run name to be called after.
+    """
+    mounts = kubernetes_config.pvc_mount if kubernetes_config else []
+    names = [await claim_name(context, mount) for mount in mounts]
+    if uses_workspace:
+        try:
+            names.append(workspace_claim(run_name))
+        except PodSpecError as error:
+            raise PodSpecError(f"failed to generate fingerprint: {error}") from error
+    return names
+
+
+async def claim_name(context: ResolveContext, mount: PvcMount) -> str:
+    """The claim of a mount.
+
+    Raises:
+        PodSpecError: no name is given, it cannot be resolved, or it or the mount path is empty.
+    """
+    try:
+        return await _claim_name(context, mount)
+    except (PodSpecError, ResolutionError) as error:
+        raise PodSpecError(f"failed to extract volume mount info: {error}") from error
+
+
+async def object_name(
+    context: ResolveContext, parameter: InputParameterSpec | None, deprecated: str, *, missing: str
+) -> str | None:
+    """The name of a Secret or ConfigMap; ``None`` when its parameter is null and the entry is skipped.
+
+    Raises:
+        PodSpecError: no name is given (with the text ``missing``), or it cannot be resolved.
+    """
+    if parameter is not None:
+        try:
+            return await resolve_input_parameter_str(context, parameter)
+        except NullInputError:
+            return None
+        except ResolutionError as error:
+            raise PodSpecError(str(error)) from error
+    if not deprecated:
+        raise PodSpecError(missing)
+    return deprecated
+
+
+async def _claim_name(context: ResolveContext, mount: PvcMount) -> str:
+    spec = _claim_spec(mount)
+    if spec is None:
+        raise PodSpecError("failed to make podSpecPatch: volume mount: volume name not provided")
+    name = spec if isinstance(spec, str) else await resolve_input_parameter_str(context, spec)
+    if not name or not mount.mount_path:
+        raise PodSpecError("failed to mount volume, missing mountpath or pvc name")
+    return name
+
+
+def _claim_spec(mount: PvcMount) -> InputParameterSpec | str | None:
+    if mount.pvc_name_parameter is not None:
+        return mount.pvc_name_parameter
+    if mount.constant:
+        return mount.constant
+    if mount.task_output_parameter is not None:
+        return InputParameterSpec(task_output_parameter=mount.task_output_parameter)
+    if mount.component_input_parameter:
+        return InputParameterSpec(component_input_parameter=mount.component_input_parameter)
+    return None

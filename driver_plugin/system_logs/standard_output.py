@@ -1,0 +1,84 @@
+"""Records as JSON lines on standard output, through structlog.
+
+:func:`configure` sets structlog up once per process and routes the standard library's loggers (aiohttp,
+asyncio, botocore) into it. Every record passes the redaction filter, and a record that some module writes
+while an invocation runs is taken into that invocation's log.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+
+from driver_plugin.system_logs.capture import LINE_LIMIT, Emit, current_log
+from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values
+
+_QUIET: Final = ("aiohttp.access", "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore")
+
+
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Log records of at least ``level`` (DEBUG, INFO, WARNING, ERROR) to ``stream``, default stdout."""
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            _capture,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog()]
+    root.setLevel(number)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def emitter(invocation_id: str) -> Emit:
+    """Where an invocation's records go besides its own log: standard output, with its id."""
+    logger = structlog.get_logger("driver", invocation_id=invocation_id, captured=True)
+
+    def emit(level: str, event: str, fields: Mapping[str, Any]) -> None:
+        # "event" and "level" are structlog's own; a field of that name must not replace them.
+        renamed = {f"{key}_" if key in ("event", "level", "logger") else key: fields[key] for key in fields}
+        getattr(logger, level)(event, **renamed)
+
+    return emit
+
+
+class _ToStructlog(logging.Handler):
+    """Hands records of the standard library's loggers to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.ERROR)
+        structlog.get_logger(record.name).log(
+            level, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
+def _capture(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    log = current_log.get()
+    # What the invocation's own logger emits stands in its log already.
+    if event.pop("captured", False) or log is None:
+        return event
+    fields = {key: value for key, value in event.items() if key not in ("event", "level", "logger")}
+    log.keep(level, str(event.get("logger", "service")), str(event["event"]), fields)
+    return event
+
+
+def _render(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
+    cleaned = clean_deep(hide_secret_values(event))
+    line = orjson.dumps(cleaned, default=lambda value: clean(str(value)))
+    if len(line) <= LINE_LIMIT:
+        return line.decode()
+    short = {key: cleaned[key] for key in ("timestamp", "level", "invocation_id") if key in cleaned}
+    text = str(cleaned["event"])[: LINE_LIMIT // 8]
+    return orjson.dumps({**short, "event": text, "cut_bytes": len(line)}).decode()

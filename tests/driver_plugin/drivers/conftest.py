@@ -1,0 +1,33 @@
+"""A real embedded KFP API server per test, and driver services that use it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestServer
+
+from driver_plugin.drivers.dispatch import DriverServices
+from driver_plugin.settings import Settings
+from kfp_api.client import KfpApiClient
+from kfp_api.run_view import RunCache
+from kfp_api.transport import ApiCall
+from local_stack.api_server.app import build_app
+from local_stack.api_server.config import ServerConfig
+from resolver.expressions import ExpressionEngine
+from tests.driver_plugin.drivers.stack import Stack
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    requests: list[ApiCall] = []
+    async with TestServer(build_app(ServerConfig(database=tmp_path / "kfp.sqlite"))) as server:
+        url = str(server.make_url("")).rstrip("/")
+        async with KfpApiClient(url, observer=requests.append) as client:
+            services = DriverServices(
+                client=client,
+                run_cache=RunCache(),
+                settings=Settings.from_environ({"KFP_API_URL": url}),
+                expressions=ExpressionEngine(),
+                kubernetes=None,
+            )
+            yield Stack(client=client, services=services, requests=requests)

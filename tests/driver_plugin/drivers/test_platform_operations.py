@@ -1,0 +1,336 @@
+"""Creating and deleting volume claims: states, names, repetitions and errors.
+
+Oracle: spec DRIVER 8 and PODSPEC 9 (with D-22 to D-30); rows are those of the embedded KFP API, claims
+live in a small stand-in of the Kubernetes API, which is called by the real client.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from driver_plugin.argo.driver_type import DriverType
+from driver_plugin.argo.replies import DriverResult
+from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL, claim_body
+from driver_plugin.errors import DriverError
+from driver_plugin.kubernetes import KubernetesClient
+from kfp_api.messages import IOType, TaskState
+from tests.driver_plugin.drivers.pipelines import Json, constant, dag, from_task, leaf, pipeline, task
+from tests.driver_plugin.drivers.stack import NAMESPACE, Stack, inputs_of, outputs_of
+
+
+@dataclass
+class Cluster:
+    """Claims by name, and the requests that came in."""
+
+    claims: dict[str, Json] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    failure: int | None = None
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        base = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
+        app.router.add_post(base, self._create)
+        app.router.add_get(base + "/{name}", self._get)
+        app.router.add_delete(base + "/{name}", self._delete)
+        return app
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        name = body["metadata"]["name"]
+        self.requests.append(f"POST {name}")
+        if self.failure is not None:
+            return web.json_response({"message": "quota exceeded"}, status=self.failure)
+        if name in self.claims:
+            return web.json_response({"message": "already exists"}, status=409)
+        self.claims[name] = body
+        return web.json_response(body, status=201)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        self.requests.append(f"GET {name}")
+        if name not in self.claims:
+            return web.json_response({"message": "not found"}, status=404)
+        return web.json_response(self.claims[name])
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        self.requests.append(f"DELETE {name}")
+        if self.claims.pop(name, None) is None:
+            return web.json_response({"message": "not found"}, status=404)
+        return web.json_response({})
+
+
+@pytest.fixture
+async def cluster(stack: Stack) -> AsyncIterator[Cluster]:
+    cluster = Cluster()
+    async with (
+        TestServer(cluster.app()) as server,
+        KubernetesClient(str(server.make_url("")).rstrip("/"), retry_wait_seconds=0) as client,
+    ):
+        stack.services = replace(stack.services, kubernetes=client)
+        yield cluster
+
+
+CREATE = leaf(
+    "exec-createpvc",
+    inputs={
+        "access_modes": "LIST",
+        "size": "STRING",
+        "pvc_name": "STRING",
+        "pvc_name_suffix": "STRING",
+        "storage_class_name": "STRING",
+    },
+    outputs={"name": "STRING"},
+)
+DELETE = leaf("exec-deletepvc", inputs={"pvc_name": "STRING"})
+IMAGES = {"exec-createpvc": "argostub/createpvc", "exec-deletepvc": "argostub/deletepvc"}
+
+
+def operations(*, condition: str = "", cache: bool = False, **values: Any) -> Json:
+    given = {"access_modes": ["ReadWriteOnce"], "size": "5Gi", "storage_class_name": "fast", **values}
+    definitions = CREATE["inputDefinitions"]["parameters"]
+    optional = {name: {**declared, "isOptional": True} for name, declared in definitions.items()}
+    create = {**CREATE, "inputDefinitions": {"parameters": optional}}
+    return pipeline(
+        {
+            "createpvc": task(
+                "comp-createpvc",
+                inputs={key: constant(value) for key, value in given.items()},
+                condition=condition,
+                cache=cache,
+            ),
+            "deletepvc": task(
+                "comp-deletepvc",
+                inputs={"pvc_name": from_task("createpvc", "name")},
+                depends=("createpvc",),
+                cache=True,
+            ),
+        },
+        {"comp-createpvc": create, "comp-deletepvc": DELETE},
+        images=IMAGES,
+    )
+
+
+async def test_a_claim_is_created_and_deleted_by_the_driver_alone(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(operations(pvc_name="shared"))
+    created = await run.container("createpvc")
+    row = await run.row(created.task_id)
+    assert created == DriverResult(task_id=row.task_id)
+    assert (row.state, row.end_time is not None) == (TaskState.SUCCEEDED, True)
+    assert inputs_of(row)["size"] == "5Gi"
+    (output,) = row.output_parameters
+    assert (output.parameter_key, output.value, output.type) == ("name", "shared", IOType.OUTPUT)
+    claim = cluster.claims["shared"]
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "5Gi"}},
+        "storageClassName": "fast",
+    }
+    assert claim["metadata"]["labels"] == {RUN_LABEL: run.run_id, TASK_LABEL: row.task_id}
+    await run.container("deletepvc")
+    assert cluster.claims == {}
+    assert await run.states() == {"ROOT": "SUCCEEDED", "createpvc": "SUCCEEDED", "deletepvc": "SUCCEEDED"}
+
+
+async def test_a_generated_name_is_the_same_on_every_attempt(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(operations(pvc_name_suffix="-data"))
+    cluster.failure = 403
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert "failed to create pvc: " in str(failure)
+    assert "quota exceeded" in str(failure)
+    assert (await run.row(failure.partial.task_id)).state is TaskState.FAILED
+    cluster.failure = None
+    result = await run.container("createpvc")
+    (name,) = cluster.claims
+    assert name.endswith("-data")
+    assert cluster.requests == [f"POST {name}", f"POST {name}"]
+    assert outputs_of(await run.row(result.task_id)) == {"name": name}
+    assert (await run.row(run.root)).state is TaskState.RUNNING
+
+
+async def test_a_claim_of_an_earlier_attempt_is_found_again(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(operations(pvc_name_suffix="-data"))
+    failure = await run.failing(DriverType.CONTAINER, "createpvc", kubernetes_config=None, namespace="other")
+    assert "failed to create pvc" in str(failure)
+    first = await run.container("createpvc")
+    (name,) = cluster.claims
+    (row,) = await run.rows("createpvc")
+    await stack.client.update_task(
+        run.run_id, row.task_id, row.model_copy(update={"state": TaskState.FAILED})
+    )
+    assert await run.container("createpvc") == first
+    assert list(cluster.claims) == [name]
+
+
+async def test_a_foreign_claim_under_a_generated_name_is_not_taken(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(operations(pvc_name_suffix="-data"))
+    await run.container("createpvc")
+    (name,) = cluster.claims
+    cluster.claims[name]["metadata"]["labels"] = {}
+    (row,) = await run.rows("createpvc")
+    await stack.client.update_task(
+        run.run_id, row.task_id, row.model_copy(update={"state": TaskState.FAILED})
+    )
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert f"{name} exists and belongs to something else" in str(failure)
+
+
+async def test_an_existing_claim_under_a_chosen_name_is_used_with_a_warning(
+    stack: Stack, cluster: Cluster
+) -> None:
+    cluster.claims["shared"] = {"metadata": {"name": "shared"}, "spec": {"accessModes": ["ReadWriteMany"]}}
+    run = await stack.start(operations(pvc_name="shared"))
+    result = await run.container("createpvc")
+    assert (await run.row(result.task_id)).state is TaskState.SUCCEEDED
+    log = run.log.body("succeeded").decode()
+    assert "claim exists and is used as it is" in log
+    assert "accessModes" in log
+
+
+async def test_a_repeated_operation_is_answered_from_its_row(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(operations(pvc_name="shared"))
+    first = await run.container("createpvc")
+    assert await run.container("createpvc") == first
+    assert cluster.requests == ["POST shared"]
+
+
+async def test_a_hit_counts_only_while_its_claim_exists(stack: Stack, cluster: Cluster) -> None:
+    spec = operations(pvc_name="shared", cache=True)
+    first = await stack.start(spec)
+    assert not (await first.container("createpvc")).cached
+    second = await stack.start(spec)
+    result = await second.container("createpvc")
+    row = await second.row(result.task_id)
+    assert (result.cached, row.state, outputs_of(row)) == (True, TaskState.CACHED, {"name": "shared"})
+    cluster.claims.clear()
+    third = await stack.start(spec)
+    assert not (await third.container("createpvc")).cached
+    assert "shared" in cluster.claims
+
+
+async def test_a_deletion_is_never_cached_and_a_missing_claim_is_deleted(
+    stack: Stack, cluster: Cluster
+) -> None:
+    spec = operations(pvc_name="shared", cache=True)
+    for _ in range(2):
+        run = await stack.start(spec)
+        await run.container("createpvc")
+        cluster.claims.clear()
+        result = await run.container("deletepvc")
+        assert not result.cached
+        assert (await run.row(result.task_id)).state is TaskState.SUCCEEDED
+    assert cluster.requests.count("DELETE shared") == 2
+
+
+async def test_a_false_condition_comes_before_every_check(stack: Stack) -> None:
+    run = await stack.start(operations(condition="1 == 2", size="lots"))
+    result = await run.container("createpvc")
+    row = await run.row(result.task_id)
+    assert (result.condition, row.state, row.end_time is not None) == (False, TaskState.SKIPPED, True)
+    assert outputs_of(row) == {}
+
+
+async def test_without_a_cluster_the_task_says_so(stack: Stack) -> None:
+    run = await stack.start(operations(pvc_name="shared"))
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert "Kubernetes" in str(failure)
+    assert (await run.row(failure.partial.task_id)).state is TaskState.FAILED
+
+
+async def test_a_claim_made_in_a_loop_is_an_output_of_its_iteration(stack: Stack, cluster: Cluster) -> None:
+    inner = operations(pvc_name_suffix="-x")
+    create = inner["root"]["dag"]["tasks"]["createpvc"]
+    spec = pipeline(
+        {"for-loop-1": task("comp-loop", items="[1, 2]")},
+        {"comp-loop": dag({"createpvc": create}), **inner["components"]},
+        images=IMAGES,
+    )
+    run = await stack.start(spec)
+    loop = (await run.dag("for-loop-1")).task_id
+    for index in (0, 1):
+        row = await run.row((await run.container("createpvc", loop, index)).task_id)
+        (output,) = row.output_parameters
+        assert output.type is IOType.ITERATOR_OUTPUT
+        assert output.producer is not None
+        assert output.producer.iteration == index
+    assert len(cluster.claims) == 2
+    assert set((await run.states()).values()) == {"SUCCEEDED"}
+
+
+async def test_an_unavailable_cluster_leaves_the_row_running_for_the_next_try(
+    stack: Stack, cluster: Cluster
+) -> None:
+    run = await stack.start(operations(pvc_name="shared"))
+    cluster.failure = 503
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert (await run.row(failure.partial.task_id)).state is TaskState.RUNNING
+    cluster.failure = None
+    result = await run.container("createpvc")
+    assert (await run.row(result.task_id)).state is TaskState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"access_modes": None}, "failed to create pvc: parameter access_modes not provided"),
+        ({"access_modes": []}, "failed to create pvc: parameter access_modes not provided"),
+        ({"size": None}, "failed to create pvc: parameter volumeSize not provided"),
+        ({"size": "lots"}, 'failed to parse pvc size "lots": '),
+        ({"data_source": {"name": "x"}}, "failed to build data source: "),
+        ({"annotations": {"a": 1}}, 'failed to create pvc: annotation "a" is not a string'),
+    ],
+)
+def test_an_input_that_makes_no_claim_is_named(changes: Json, text: str) -> None:
+    values = {"access_modes": ["ReadWriteOnce"], "size": "1Gi", **changes}
+    given = {key: value for key, value in values.items() if value is not None}
+    with pytest.raises(DriverError) as caught:
+        claim_body("n", given, labels={}, default_storage_class="standard")
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "default", "expected"),
+    [
+        ({}, "standard", {"storageClassName": "standard"}),
+        ({}, "-", {}),
+        ({"storage_class_name": ""}, "standard", {"storageClassName": ""}),
+        ({"storage_class_name": "fast"}, "-", {"storageClassName": "fast"}),
+    ],
+)
+def test_the_storage_class_of_a_claim(given: Json, default: str, expected: Json) -> None:
+    values = {"access_modes": ["ReadWriteOnce"], "size": "1Gi", **given}
+    spec = claim_body("n", values, labels={}, default_storage_class=default)["spec"]
+    assert {key: spec[key] for key in spec if key == "storageClassName"} == expected
+
+
+def test_all_inputs_of_a_claim_reach_its_body() -> None:
+    source: Json = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "snap"}
+    body = claim_body(
+        "0a1b-data",
+        {
+            "access_modes": ["ReadWriteMany"],
+            "size": "5Gi",
+            "annotations": {"team": "x"},
+            "volume_name": "pv-7",
+            "data_source": source,
+        },
+        labels={"l": "1"},
+        default_storage_class="standard",
+    )
+    assert json.loads(json.dumps(body)) == {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "0a1b-data", "annotations": {"team": "x"}, "labels": {"l": "1"}},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "5Gi"}},
+            "storageClassName": "standard",
+            "volumeName": "pv-7",
+            "dataSource": source,
+        },
+    }

@@ -1,0 +1,175 @@
+"""Session parameters of object stores: rules and checklist of spec PODSPEC 11.3 to 11.5."""
+
+from typing import Any
+
+import pytest
+
+from driver_plugin.podspec.errors import LauncherConfigError
+from driver_plugin.podspec.session_info import BucketPath, parse_bucket_path, read_providers, session_info
+
+SECRET = {"secretRef": {"secretName": "s", "accessKeyKey": "ak", "secretKeyKey": "sk"}}
+FROM_SECRET = {"fromEnv": "false", "secretName": "s", "accessKeyKey": "ak", "secretKeyKey": "sk"}
+CONNECTION = {
+    "endpoint": "s3.amazonaws.com",
+    "region": "us-east-1",
+    "disableSSL": "false",
+    "forcePathStyle": "true",
+    "maxRetries": "5",
+}
+DEFAULT = {"endpoint": "s3.amazonaws.com", "region": "us-east-1", "credentials": SECRET}
+ENV = {"credentials": {"fromEnv": True}}
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("s3://b", BucketPath("s3", "b")),
+        ("s3://b/", BucketPath("s3", "b")),
+        ("minio:///b/a/c", BucketPath("minio", "b", "a/c/")),
+        ("gs://b/a/?x=1", BucketPath("gs", "b", "a/", "x=1")),
+    ],
+)
+def test_root_is_taken_apart(root: str, expected: BucketPath) -> None:
+    assert parse_bucket_path(root) == expected
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("no scheme", "unrecognized pipeline root format"),
+        ("s3://b/a%3fb", "unrecognized pipeline root format"),
+        ("s3://b/a%23", "unrecognized pipeline root format"),
+        ("mem://b/a", "unsupported Cloud bucket"),
+        ("ftp://b", "unsupported Cloud bucket"),
+    ],
+)
+def test_root_of_no_known_store_is_refused(root: str, message: str) -> None:
+    with pytest.raises(LauncherConfigError, match=message):
+        parse_bucket_path(root)
+
+
+@pytest.mark.parametrize(
+    ("root", "providers", "params"),
+    [
+        ("s3://b", {}, {"fromEnv": "true"}),
+        ("s3://b", {"s3": {}}, {"fromEnv": "true"}),
+        ("s3://b?region=eu", {"s3": {"default": DEFAULT}}, {"fromEnv": "true"}),
+        ("minio://b?endpoint=x", {}, {"fromEnv": "true"}),
+        ("s3://b", {"s3": {"default": DEFAULT}}, CONNECTION | FROM_SECRET),
+        (
+            "s3://b",
+            {"s3": {"Default": {"ForcePathStyle": False, "maxRetries": 2, "disableSSL": True} | ENV}},
+            {
+                "endpoint": "",
+                "region": "",
+                "disableSSL": "true",
+                "forcePathStyle": "false",
+                "maxRetries": "2",
+                "fromEnv": "true",
+            },
+        ),
+        (
+            "s3://b2/team/a/x",
+            {
+                "s3": {
+                    "default": DEFAULT,
+                    "Overrides": [
+                        {"bucketName": "other"} | ENV,
+                        {"bucketName": "b2", "keyPrefix": "/team/a/", "region": "eu", "maxRetries": 9} | ENV,
+                        {"bucketName": "b2", "region": "late"} | ENV,
+                    ],
+                }
+            },
+            CONNECTION | {"region": "eu", "maxRetries": "9", "fromEnv": "true"},
+        ),
+        (
+            "s3://b2/x",
+            {"s3": {"default": ENV, "overrides": [{"bucketName": "b2", "credentials": SECRET}]}},
+            CONNECTION | {"endpoint": "", "region": ""} | FROM_SECRET,
+        ),
+        (
+            "s3://b2/allowed-other/x",
+            {"s3": {"default": DEFAULT, "overrides": [{"bucketName": "b2", "keyPrefix": "allowed"} | ENV]}},
+            CONNECTION | FROM_SECRET,
+        ),
+        ("gs://b?x=1", {}, {"fromEnv": "true"}),
+        (
+            "gs://b?x=1",
+            {"gs": {"default": {"credentials": {"secretRef": {"secretName": "g", "tokenKey": "t"}}}}},
+            {"fromEnv": "false", "secretName": "g", "tokenKey": "t"},
+        ),
+    ],
+)
+def test_parameters_when_configured(root: str, providers: dict[str, Any], params: dict[str, str]) -> None:
+    info = session_info(root, providers)
+    assert info is not None
+    assert info.to_json() == {"Provider": root.partition(":")[0], "Params": params}
+
+
+@pytest.mark.parametrize(("given", "endpoint"), [("", "seaweedfs.kubeflow:9000"), ("store:1", "store:1")])
+def test_minio_without_configuration_is_the_one_of_kubeflow(given: str, endpoint: str) -> None:
+    info = session_info("minio://mlpipeline/v2", {}, object_store=given)
+    assert info is not None
+    assert info.params == {
+        "region": "minio",
+        "endpoint": endpoint,
+        "disableSSL": "true",
+        "fromEnv": "false",
+        "maxRetries": "5",
+        "secretName": "mlpipeline-minio-artifact",
+        "accessKeyKey": "accesskey",
+        "secretKeyKey": "secretkey",
+    }
+
+
+@pytest.mark.parametrize(
+    ("root", "providers", "message"),
+    [
+        ("s3://b", {"s3": {"overrides": []}}, "missing default credentials"),
+        ("minio://b", {"minio": {"overrides": []}}, "missing default credentials"),
+        ("s3://b", {"s3": {"default": {}}}, "missing default credentials"),
+        ("s3://b", {"s3": {"default": {"credentials": {"fromEnv": False}}}}, "missing default secretref"),
+        (
+            "s3://b",
+            {"s3": {"default": ENV, "overrides": [{"bucketName": "b"}]}},
+            "missing override credentials",
+        ),
+        (
+            "s3://b",
+            {"s3": {"default": ENV, "overrides": [{"bucketName": "b", "credentials": {}}]}},
+            "missing override secretref",
+        ),
+        (
+            "gs://b",
+            {"gs": {"default": ENV, "overrides": [{"bucketName": "b"}]}},
+            "missing override secretref",
+        ),
+        ("s3://b", {"s3": []}, "s3 is not an object"),
+    ],
+)
+def test_incomplete_configuration_is_refused(root: str, providers: dict[str, Any], message: str) -> None:
+    with pytest.raises(LauncherConfigError, match=message):
+        session_info(root, providers)
+
+
+def test_directory_needs_no_session() -> None:
+    assert session_info("/data/artifacts", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("# nothing\n", {}),
+        ("s3: {default: {}}", {"s3": {"default": {}}}),
+        ('{"gs": {}}', {"gs": {}}),
+    ],
+)
+def test_providers_are_yaml_or_json(text: str, expected: dict[str, Any]) -> None:
+    assert read_providers(text) == expected
+
+
+@pytest.mark.parametrize("text", ["[", "- a", "plain"])
+def test_providers_that_are_no_object_are_refused(text: str) -> None:
+    with pytest.raises(LauncherConfigError, match="invalid provider config"):
+        read_providers(text)

@@ -1,0 +1,41 @@
+"""What serving may import. Oracle: the import rule of ARCHITECTURE ("Performance by design").
+
+The time is the processor time of the import alone, which other work on the machine stretches less than
+the clock on the wall; its bound is several times what an idle core needs.
+"""
+
+import json
+import subprocess
+import sys
+
+FORBIDDEN = (
+    "boto3", "botocore", "s3transfer", "sqlalchemy", "jinja2", "kfp", "kubernetes", "yaml", "google.protobuf",
+    "cel_expr_python", "compiler", "launcher", "local_stack",
+)  # fmt: skip
+BUDGET_SECONDS = 1.5
+
+PROBE = """
+import json, sys, time
+started = time.process_time()
+import driver_plugin.serve
+seconds = time.process_time() - started
+status = open("/proc/self/status").read()
+kibibytes = int(status.split("VmRSS:")[1].split()[0])
+print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules), "mebibytes": kibibytes / 1024}))
+"""
+
+
+def test_serving_imports_nothing_heavy() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, check=True
+    )
+    measured = json.loads(ended.stdout)
+    modules = measured["modules"]
+    sys.stdout.write(
+        f"serve: {measured['seconds']:.3f} s of processor time, {len(modules)} modules, "
+        f"{measured['mebibytes']:.0f} MiB resident\n"
+    )
+
+    heavy = [name for name in modules if any(name == bad or name.startswith(f"{bad}.") for bad in FORBIDDEN)]
+    assert heavy == []
+    assert measured["seconds"] < BUDGET_SECONDS
