@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two cores by default; `make test WORKERS=8` on a bigger machine.
 WORKERS ?= 2
+DEMO_DATA := .kfp-driver/demo
 PACKAGES := driver_plugin resolver propagation kfp_api compiler launcher local_stack
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,12 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt
 setup: $(VENV)/.ready  ## Create .venv with pinned dependencies (quick when nothing changed)
 
 demo: setup  ## Run the example pipeline twice; the second run is served from the cache
-	@$(BIN)/python examples/demo.py
+	@rm -rf $(DEMO_DATA)
+	@echo "== first run: everything is computed"
+	@$(BIN)/kfp-driver local run examples/tune_classifier.yaml --data-dir $(DEMO_DATA)
+	@echo
+	@echo "== second run, same data directory: everything comes from the cache"
+	@$(BIN)/kfp-driver local run examples/tune_classifier.yaml --data-dir $(DEMO_DATA)
 
 test: setup  ## All quick tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -17,13 +16,14 @@ from aiohttp import web
 
 from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.argo.replies import DriverResult
-from driver_plugin.drivers.dispatch import DriverServices, run_driver
+from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
 from driver_plugin.errors import ConfigurationError
 from driver_plugin.http.authentication import AgentToken
 from driver_plugin.http.execute import MAX_BODY_BYTES, PATH, ExecuteTemplate, json_response
-from driver_plugin.invocation import Drive, Invocations, Timing
+from driver_plugin.invocation import Drive, GiveUp, Invocations, Timing
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
+from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog, current_log
 from driver_plugin.system_logs.location import derive_log_root
@@ -74,15 +74,18 @@ async def open_service(
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        give_up: GiveUp | None = None
         if drive is None:
-            drive = await _drivers(settings, metrics, stack)
+            drive, give_up = await _drivers(settings, metrics, stack)
         log_root = None
         if settings.log_upload:
             log_root = derive_log_root(settings.log_root, Path(settings.launcher_config_dir))
         uploader = LogUploader(open_store(log_root, settings) if log_root else None, metrics=metrics)
         logs = InvocationLogs(log_root, uploader=uploader, level=settings.log_level)
         yield Service(
-            invocations=Invocations(drive, settings=settings, logs=logs, metrics=metrics, timing=timing),
+            invocations=Invocations(
+                drive, give_up=give_up, settings=settings, logs=logs, metrics=metrics, timing=timing
+            ),
             uploader=uploader,
             token=AgentToken(Path(settings.agent_token_file)),
             metrics=metrics,
@@ -114,7 +117,7 @@ async def _not_found(_request: web.Request) -> web.Response:
     return json_response(HTTPStatus.NOT_FOUND, {"error": "not found"})
 
 
-async def _drivers(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Drive:
+async def _drivers(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> tuple[Drive, GiveUp]:
     client = KfpApiClient(
         settings.api_url,
         credentials=_credentials(settings),
@@ -132,12 +135,20 @@ async def _drivers(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         settings=settings,
         expressions=ExpressionEngine(),
         kubernetes=kubernetes,
+        # A mounted configuration is one namespace's; the central service serves many.
+        launcher_config=LauncherConfigReader(
+            directory=Path(settings.launcher_config_dir) if settings.caller_auth == "agent-token" else None,
+            kubernetes=kubernetes,
+        ),
     )
-    return partial(_drive, services)
 
+    async def drive(call: DriverCall, log: InvocationLog) -> DriverResult:
+        return await run_driver(call, services, log)
 
-async def _drive(services: DriverServices, call: DriverCall, log: InvocationLog) -> DriverResult:
-    return await run_driver(call, services, log)
+    async def fail_row(call: DriverCall, log: InvocationLog, message: str) -> None:
+        await give_up(call, services, log, message)
+
+    return drive, fail_row
 
 
 def _credentials(settings: Settings) -> Credentials:

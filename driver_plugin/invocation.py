@@ -45,6 +45,8 @@ LONGEST_OUTAGE_PAUSE: Final = 15.0
 Reply = Mapping[str, Any]
 Drive = Callable[[DriverCall, InvocationLog], Awaitable[DriverResult]]
 """Runs the driver once. Raises DriverError, ResolutionError or KfpApiError; anything else is a bug."""
+GiveUp = Callable[[DriverCall, InvocationLog, str], Awaitable[None]]
+"""Marks the call's row FAILED, as far as that can be done, when an outage outlasted its budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Invocations:
 
     Args:
         drive: Runs the driver.
+        give_up: Called when an outage outlasted its budget; nothing by default.
         settings: Binding, limits, outage budget, upload wait.
         logs: Opens and closes the logs of calls.
         metrics: Counters.
@@ -81,12 +84,14 @@ class Invocations:
         self,
         drive: Drive,
         *,
+        give_up: GiveUp | None = None,
         settings: Settings,
         logs: InvocationLogs,
         metrics: Metrics,
         timing: Timing | None = None,
     ) -> None:
         self._drive = drive
+        self._give_up = give_up
         self._settings = settings
         self._logs = logs
         self._metrics = metrics
@@ -216,7 +221,11 @@ class Invocations:
                 # The API client has tried for a while before it gave up; that time was outage too.
                 down_since = began if down_since is None else down_since
                 budget_left = self._settings.outage_budget - (self._timing.clock() - down_since)
-                if not is_retryable(cause) or budget_left <= 0:
+                if not is_retryable(cause):
+                    raise
+                if budget_left <= 0:
+                    if self._give_up is not None:
+                        await self._give_up(call, log, str(cause))
                     raise
                 if self.draining:
                     return None

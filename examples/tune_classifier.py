@@ -21,9 +21,9 @@ from kfp.dsl import ClassificationMetrics, Dataset, Input, Metrics, Model, Outpu
 
 IMAGE = "python:3.11"
 SETTINGS = [
-    {"learning_rate": 0.001, "epochs": 5},
-    {"learning_rate": 0.05, "epochs": 20},
-    {"learning_rate": 0.5, "epochs": 40},
+    {"learning_rate": 0.0005, "epochs": 1},
+    {"learning_rate": 0.01, "epochs": 20},
+    {"learning_rate": 3.0, "epochs": 40},
 ]
 
 
@@ -34,7 +34,7 @@ def load_measurements(rows: int, seed: int, measurements: Output[Dataset]):
     import random
 
     source = random.Random(seed)
-    centres = {0: (5.0, 3.4, 1.5, 0.3), 1: (6.2, 2.9, 4.6, 1.6)}
+    centres = {0: (5.0, 3.4, 3.0, 1.0), 1: (6.2, 2.9, 4.6, 1.6)}
     with open(measurements.path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["sepal_length", "sepal_width", "petal_length", "petal_width", "kind"])

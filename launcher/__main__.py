@@ -54,16 +54,20 @@ async def _run(line: CommandLine, environment: Mapping[str, str]) -> int:
     termination.install()
     async with api_client(line, environment) as client:
         try:
-            session = await _open(line, client, environment)
+            session = await termination.guard(_open(line, client, environment))
         except _FAILURES as error:
             note(f"failed to execute launcher: {error}")
-            await _fail_unopened(line, client, str(error))
-            return 1
+            await _fail_unopened(line, client, error)
+            return _exit_status(error, environment)
         failure = await _execute(session, line, environment, termination)
-        finished = await _finish(session, failure)
-        if failure is None:
-            return 0 if finished else 1
+        recorded = await _finish(session, failure)
+    if failure is None:
+        return 0 if recorded else 1
     note(f"failed to execute launcher: failed to execute component: {failure}")
+    return _exit_status(failure, environment)
+
+
+def _exit_status(failure: Exception, environment: Mapping[str, str]) -> int:
     if isinstance(failure, UserCommandError) and environment.get("KFP_LAUNCHER_PROPAGATE_EXIT") == "1":
         return failure.user_status
     return failure.exit_status if isinstance(failure, LauncherError) else 1
@@ -85,7 +89,7 @@ async def _execute(
         if line.values["executor_type"] == CONTAINER:
             await run_container(session, line, environment=environment, termination=termination)
         else:
-            await run_importer(session, parse_spec(line))
+            await termination.guard(run_importer(session, parse_spec(line)))
     except _FAILURES as error:
         return error
     return None
@@ -97,44 +101,46 @@ async def _finish(session: TaskSession, failure: Exception | None) -> bool:
     A failed walk leaves a succeeded task succeeded: its outputs are complete, and the next task that ends
     evaluates the same ancestors.
     """
-    patch = PipelineTask(state=TaskState.SUCCEEDED, end_time=datetime.now(UTC))
-    if failure is not None:
-        message = (
-            str(failure)
-            if isinstance(failure, TerminatedError)
-            else f"failed to execute component: {failure}"
-        )
-        patch = PipelineTask(
-            state=TaskState.FAILED, end_time=datetime.now(UTC), status_metadata=session.with_message(message)
-        )
-    limit = _TERMINATION_SECONDS if isinstance(failure, TerminatedError) else None
+    recorded = False
     try:
-        async with asyncio.timeout(limit):
-            await session.update(patch)
-    except (KfpApiError, TimeoutError) as error:
-        note(f"the task's final state could not be written: {error}")
-        return False
-    try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(_limit(failure)):
+            await session.update(_final_patch(failure, session.task))
+            recorded = True
             row = await session.view.task(session.task.task_id, fresh=True)
             await propagate_statuses(session.view, row)
     except (*_FAILURES, TimeoutError) as error:
-        note(f"the states of the enclosing DAGs were not updated: {error}")
-    return True
+        what = "the states of the enclosing DAGs" if recorded else "the task's final state"
+        note(f"{what} could not be written: {str(error) or 'no time left'}")
+    return recorded
 
 
-async def _fail_unopened(line: CommandLine, client: KfpApiClient, message: str) -> None:
+async def _fail_unopened(line: CommandLine, client: KfpApiClient, failure: Exception) -> None:
     """Leave no row running when start-up failed."""
-    task_id = line.values["task_id"]
+    run_id, task_id = line.values["run_id"], line.values["task_id"]
     if not task_id:
         return
     try:
-        row = await client.get_task(line.values["run_id"], task_id)
-        metadata = StatusMetadata(message=message, custom_properties=row.custom_properties)
-        patch = PipelineTask(state=TaskState.FAILED, end_time=datetime.now(UTC), status_metadata=metadata)
-        await client.update_task(line.values["run_id"], task_id, patch)
-    except KfpApiError as error:
-        note(f"the task could not be marked as failed: {error} (after: {message})")
+        async with asyncio.timeout(_limit(failure)):
+            row = await client.get_task(run_id, task_id)
+            await client.update_task(run_id, task_id, _final_patch(failure, row))
+    except (KfpApiError, TimeoutError) as error:
+        note(f"the task could not be marked as failed: {str(error) or 'no time left'}")
+
+
+def _final_patch(failure: Exception | None, row: PipelineTask) -> PipelineTask:
+    """The sparse patch of the final state, with every property that the row has."""
+    ended = datetime.now(UTC)
+    if failure is None:
+        return PipelineTask(state=TaskState.SUCCEEDED, end_time=ended)
+    told = isinstance(failure, TerminatedError)
+    message = str(failure) if told else f"failed to execute component: {failure}"
+    metadata = StatusMetadata(message=message, custom_properties=row.custom_properties)
+    return PipelineTask(state=TaskState.FAILED, end_time=ended, status_metadata=metadata)
+
+
+def _limit(failure: Exception | None) -> float | None:
+    """Seconds that writing the final state may take; no limit beyond the client's while nobody waits."""
+    return _TERMINATION_SECONDS if isinstance(failure, TerminatedError) else None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from propagation.outputs import propagate_outputs
 from propagation.statuses import propagate_statuses
 
 FALLBACK_OUTPUT_FILE: Final = "/tmp/kfp_outputs/output_metadata.json"  # noqa: S108 (KFP's contract)
+_HURRIED_LOG_SECONDS: Final = 5.0
+"""How long the log may take to be published once the launcher was told to stop."""
+
 _METRIC_TITLES: Final = frozenset(
     title for title, kind in ARTIFACT_TYPES.items() if kind.value.endswith("Metric")
 )
@@ -39,9 +42,7 @@ async def run_container(
         LauncherError: the task failed; the text says why.
         KfpApiError: the API refused or stayed out of reach.
     """
-    await session.update(session.started())
-    if session.task.state is TaskState.FAILED:
-        await propagate_statuses(session.view, await session.view.task(session.task.task_id, fresh=True))
+    await termination.guard(_show_running(session))
     executor_input = _prepare_input(line, session, environment)
     log = ExecutorLog(
         executor_input, workspace=session.workspace, enabled=line.values["publish_logs"] == "true"
@@ -49,9 +50,7 @@ async def run_container(
     _make_output_directories(executor_input, session.workspace)
     command = placeholders.expand(line.command, executor_input, workspace=session.workspace)
     try:
-        termination.check()
-        await asyncio.to_thread(_download_inputs, executor_input, session)
-        termination.check()
+        await termination.guard(asyncio.to_thread(_download_inputs, executor_input, session))
         with log.open() as log_file:
             await run_command(
                 command,
@@ -60,17 +59,32 @@ async def run_container(
                 termination=termination,
                 grace_seconds=float(environment.get("KFP_LAUNCHER_GRACE_SECONDS", "15")),
             )
-        assert executor_input.outputs is not None
-        output = read_executor_output(executor_input.outputs.output_file)
-        parameters = collect_parameters(executor_input, output, session.component)
-        artifacts, warnings = collect_artifacts(
-            executor_input, output, namespace=session.namespace, workspace=session.workspace
-        )
-        for warning in warnings:
-            note(warning)
-        await publish(session, parameters, artifacts)
+        await termination.guard(_publish_outputs(session, executor_input))
     finally:
-        await _publish_log(session, log)
+        await _publish_log(session, log, hurry=termination.requested.is_set())
+    await termination.guard(_pass_outputs_up(session))
+
+
+async def _show_running(session: TaskSession) -> None:
+    """Show this attempt on the row; ancestors that an earlier attempt failed are running again."""
+    await session.update(session.started())
+    if session.task.state is TaskState.FAILED:
+        await propagate_statuses(session.view, await session.view.task(session.task.task_id, fresh=True))
+
+
+async def _publish_outputs(session: TaskSession, executor_input: ExecutorInput) -> None:
+    assert executor_input.outputs is not None
+    output = read_executor_output(executor_input.outputs.output_file)
+    parameters = collect_parameters(executor_input, output, session.component)
+    artifacts, warnings = collect_artifacts(
+        executor_input, output, namespace=session.namespace, workspace=session.workspace
+    )
+    for warning in warnings:
+        note(warning)
+    await publish(session, parameters, artifacts)
+
+
+async def _pass_outputs_up(session: TaskSession) -> None:
     await propagate_outputs(session.view, await session.view.task(session.task.task_id, fresh=True))
 
 
@@ -148,14 +162,15 @@ def _download_inputs(executor_input: ExecutorInput, session: TaskSession) -> Non
                 raise LauncherError(f'input artifact "{key}" is empty: nothing is stored at "{artifact.uri}"')
 
 
-async def _publish_log(session: TaskSession, log: ExecutorLog) -> None:
+async def _publish_log(session: TaskSession, log: ExecutorLog, *, hurry: bool) -> None:
     output = log.output(session.namespace)
     if output is None:
         return
     try:
         assert output.path is not None
         assert output.artifact.uri is not None
-        await asyncio.to_thread(object_store.upload, output.path, output.artifact.uri)
-        await create_artifacts(session, [output])
-    except (LauncherError, KfpApiError) as error:
-        note(f"executor log not published: {error}")
+        async with asyncio.timeout(_HURRIED_LOG_SECONDS if hurry else None):
+            await asyncio.to_thread(object_store.upload, output.path, output.artifact.uri)
+            await create_artifacts(session, [output])
+    except (LauncherError, KfpApiError, TimeoutError) as error:
+        note(f"executor log not published: {str(error) or 'no time left'}")

@@ -203,28 +203,22 @@ def _publishable(
     key: str, artifact: RuntimeArtifact, *, namespace: str, workspace: str, warnings: list[str]
 ) -> Iterator[OutputArtifact]:
     kind, mark = artifact_type(artifact.type)
-    metadata = {**_plain(artifact.metadata), **mark}
-    base = {"type": kind, "namespace": namespace, "created_at": datetime.now(UTC).replace(microsecond=0)}
+    metadata: dict[str, JsonValue] = {**_plain(artifact.metadata), **mark}
+    base = Artifact(name=artifact.name or key, type=kind, namespace=namespace, created_at=_now())
     if kind is ArtifactType.Metric:
-        for name, value in metadata.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise LauncherError(f'metric value "{name}" must be a number, got {value!r}')
-            if not math.isfinite(value):
-                warnings.append(f'metric "{name}" of output "{key}" is {value} and is not recorded')
-                continue
-            number = Artifact(name=name, metadata={name: value}, number_value=float(value), **base)
-            yield OutputArtifact(key, number)
+        yield from _metrics(key, base, metadata, warnings)
         return
     metadata = {name: _finite_or_text(value) for name, value in metadata.items()}
-    name = artifact.name or key
-    if kind in _METADATA_ONLY and not artifact.uri.startswith("oci://"):
+    stored_elsewhere = artifact.uri.startswith("oci://")
+    if kind in _METADATA_ONLY and not stored_elsewhere:
         if metadata:
-            yield OutputArtifact(key, Artifact(name=name, metadata=metadata, **base))
+            yield OutputArtifact(key, base.model_copy(update={"metadata": metadata}))
         else:
             warnings.append(f'output "{key}" reported no metrics and is not recorded')
         return
-    if artifact.uri.startswith("oci://"):
-        yield OutputArtifact(key, Artifact(name=name, uri=artifact.uri, metadata=metadata, **base))
+    with_uri = base.model_copy(update={"metadata": metadata, "uri": artifact.uri})
+    if stored_elsewhere:
+        yield OutputArtifact(key, with_uri)
         return
     try:
         path = artifact_path(artifact, workspace)
@@ -233,7 +227,25 @@ def _publishable(
         return
     if not Path(path).exists():
         raise LauncherError(f'declared output artifact "{key}" is missing at "{path}"')
-    yield OutputArtifact(key, Artifact(name=name, uri=artifact.uri, metadata=metadata, **base), path)
+    yield OutputArtifact(key, with_uri, path)
+
+
+def _metrics(
+    key: str, base: Artifact, metadata: Mapping[str, JsonValue], warnings: list[str]
+) -> Iterator[OutputArtifact]:
+    """One artifact per metric; NaN and infinities cannot be stored."""
+    for name, value in metadata.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise LauncherError(f'metric value "{name}" must be a number, got {value!r}')
+        if not math.isfinite(value):
+            warnings.append(f'metric "{name}" of output "{key}" is {value} and is not recorded')
+            continue
+        changes = {"name": name, "metadata": {name: value}, "number_value": float(value)}
+        yield OutputArtifact(key, base.model_copy(update=changes))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _merge(declared: RuntimeArtifact, reported: RuntimeArtifact | None) -> RuntimeArtifact:

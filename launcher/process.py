@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, BinaryIO, Final, TypeVar
 
 from launcher.errors import LauncherError, TerminatedError, UserCommandError
+
+T = TypeVar("T")
 
 _CHUNK_BYTES: Final = 64 * 1024
 _PR_SET_PDEATHSIG: Final = 1
@@ -35,10 +37,22 @@ class Termination:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received, number.name)
 
-    def check(self) -> None:
-        """Raise ``TerminatedError`` when a signal arrived."""
-        if self.requested.is_set():
-            raise TerminatedError(self.signal_name)
+    async def guard(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, which is cancelled when a signal arrives.
+
+        Raises:
+            TerminatedError: a signal arrived before the work was done.
+        """
+        task, told = asyncio.create_task(work), asyncio.create_task(self.requested.wait())
+        try:
+            await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise TerminatedError(self.signal_name)
+            return await task
+        finally:
+            told.cancel()
+            task.cancel()
+            await asyncio.gather(task, told, return_exceptions=True)
 
     def _received(self, name: str) -> None:
         if self.requested.is_set():

@@ -106,8 +106,7 @@ async def _patch(
         pipeline_name=call.pipeline_name,
         run_id=call.run_id,
         namespace=call.namespace,
-        settings=settings,
-        kubernetes=work.services.kubernetes,
+        launcher_config=work.services.launcher_config,
     )
     outputs = provision_outputs(
         pipeline_root=root,

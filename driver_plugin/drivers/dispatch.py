@@ -52,30 +52,19 @@ async def run_driver(call: DriverCall, services: DriverServices, log: Invocation
     try:
         place = await locate(call, run)
     except _EXPECTED as error:
-        _note(log, call, error)
         raise DriverFailure(str(error), partial=DriverResult()) from error
     call = with_pipeline_name_of_spec(call, place.spec, log)
     work = _begin(call, services, log, run=run, place=place)
     try:
         check_call(call, place)
-        result = await DRIVERS[call.type](work)
+        return await DRIVERS[call.type](work)
     except _EXPECTED as error:
-        _note(log, call, error)
         if not is_retryable(error):
             await finalise_failure(run, work.writer, str(error), log)
         raise DriverFailure(str(error), partial=work.partial) from error
     except Exception:
         await finalise_failure(run, work.writer, f"internal error (invocation {log.invocation_id})", log)
         raise
-    log.info(
-        "driver finished",
-        task_id=result.task_id,
-        iteration_count=result.iteration_count,
-        condition=result.condition,
-        cached=result.cached,
-        patch_bytes=len(result.pod_spec_patch),
-    )
-    return result
 
 
 async def give_up(call: DriverCall, services: DriverServices, log: InvocationLog, message: str) -> None:
@@ -100,21 +89,6 @@ def _begin(
         run, skeleton=skeleton_row(call, place, services.settings), marker=str(uuid.uuid4()), log_uri=log.uri
     )
     return Invocation(call=call, services=services, log=log, run=run, place=place, writer=writer)
-
-
-def _note(log: InvocationLog, call: DriverCall, error: Exception) -> None:
-    """Why the call fails, and which call it is (spec DRIVER 3.1)."""
-    log.error(
-        "driver failed",
-        error=str(error),
-        cause=str(error.__cause__ or ""),
-        type=call.type.value,
-        pipeline_name=call.pipeline_name,
-        run_id=call.run_id,
-        task_name=call.task_name,
-        parent_task_id=call.parent_task_id,
-        iteration_index=call.iteration_index,
-    )
 
 
 __all__ = ["DriverServices", "give_up", "run_driver"]

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from driver_plugin.kubernetes import KubernetesClient
+from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
 from kfp_api.run_view import RunCache
@@ -24,4 +25,5 @@ class DriverServices:
     settings: Settings
     expressions: ExpressionEngine
     kubernetes: KubernetesClient | None
+    launcher_config: LauncherConfigReader
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

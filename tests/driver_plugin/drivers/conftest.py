@@ -7,6 +7,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from driver_plugin.drivers.dispatch import DriverServices
+from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
 from kfp_api.run_view import RunCache
@@ -29,5 +30,6 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
                 settings=Settings.from_environ({"KFP_API_URL": url}),
                 expressions=ExpressionEngine(),
                 kubernetes=None,
+                launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
             )
             yield Stack(client=client, services=services, requests=requests)

@@ -16,7 +16,7 @@ from driver_plugin.drivers.job_times import CREATE_TIME, SCHEDULE_TIME, JobTimes
 from driver_plugin.drivers.pipeline_root import pipeline_root
 from driver_plugin.errors import DriverError
 from driver_plugin.kubernetes import KubernetesClient
-from driver_plugin.settings import Settings
+from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.ir.pipeline import TaskSpec
 from kfp_api.messages import Run, RuntimeConfig
@@ -125,12 +125,10 @@ async def test_a_create_time_that_nobody_knows_is_an_error(cluster: tuple[Cluste
         await times(Run(), asking(CREATE_TIME), None)
 
 
-async def root_of(own: str, kubernetes: KubernetesClient | None, directory: Path, **changes: str) -> str:
+async def root_of(own: str, kubernetes: KubernetesClient | None, directory: Path | None) -> str:
     run = Run(runtime_config=RuntimeConfig(pipeline_root=own)) if own else Run()
-    settings = Settings.from_environ({"KFP_LAUNCHER_CONFIG_DIR": str(directory)}).model_copy(update=changes)
-    return await pipeline_root(
-        run, pipeline_name="p", run_id="run1", namespace="ns", settings=settings, kubernetes=kubernetes
-    )
+    reader = LauncherConfigReader(directory=directory, kubernetes=kubernetes)
+    return await pipeline_root(run, pipeline_name="p", run_id="run1", namespace="ns", launcher_config=reader)
 
 
 async def test_the_runs_own_root_wins(tmp_path: Path) -> None:
@@ -147,13 +145,11 @@ async def test_the_mounted_default_wins_over_the_clusters(
     assert await root_of("", cluster[1], tmp_path) == "s3://mounted/r/p/run1"
 
 
-async def test_the_central_service_never_uses_a_mounted_default(
-    cluster: tuple[Cluster, KubernetesClient], tmp_path: Path
+async def test_without_a_mount_the_namespaces_default_is_read(
+    cluster: tuple[Cluster, KubernetesClient],
 ) -> None:
-    (tmp_path / "defaultPipelineRoot").write_text("s3://mounted/r")
     cluster[0].configmap = {"defaultPipelineRoot": "s3://of-the-namespace"}
-    found = await root_of("", cluster[1], tmp_path, caller_auth="token-review")
-    assert found == "s3://of-the-namespace/p/run1"
+    assert await root_of("", cluster[1], None) == "s3://of-the-namespace/p/run1"
 
 
 async def test_without_any_configuration_kfps_default_is_used(

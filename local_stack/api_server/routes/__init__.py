@@ -1,0 +1,1 @@
+"""HTTP in front of the services: paths, query parameters, bodies, and nothing of KFP's rules."""

@@ -1,0 +1,193 @@
+"""CreateArtifactTask, CreateArtifactTasksBulk and ListArtifactTasks (spec KFP_API 5.4 and 5.5).
+
+A link is unique by artifact, task, type, iteration and key. Creating one that exists answers the stored
+link: a driver that crashed between two calls can repeat them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Row, insert, select
+
+from kfp_api.messages import ArtifactTask, IOType
+from local_stack.api_server.errors import InvalidInputError, ResourceNotFoundError
+from local_stack.api_server.services import limits
+from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
+from local_stack.api_server.storage.encoding import json_text
+from local_stack.api_server.storage.fields import ARTIFACT_TASKS
+from local_stack.api_server.storage.links import Wire, chunks, link_wire
+from local_stack.api_server.storage.listing import PageRequest, read_page
+from local_stack.api_server.storage.schema import NO_ITERATION, artifact_tasks, artifacts, tasks
+from local_stack.api_server.storage.task_rows import require_task
+from local_stack.api_server.storage.transaction import Transaction, new_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewLink:
+    """A link between an artifact and a task that exist."""
+
+    artifact_id: str
+    task_id: str
+    run_id: str
+    type: IOType
+    key: str
+    task_name: str
+    iteration: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkScope:
+    """What ListArtifactTasks asks for: OR inside a list, AND between lists."""
+
+    task_ids: Sequence[str] = ()
+    run_ids: Sequence[str] = ()
+    artifact_ids: Sequence[str] = ()
+    type: IOType = IOType.UNSPECIFIED
+
+
+def create_artifact_task(tx: Transaction, link: ArtifactTask | None) -> Wire:
+    """Insert a link, or answer the stored one.
+
+    Raises:
+        ApiError: a check of the specification fails; nothing is written.
+    """
+    if link is None:
+        raise InvalidInputError("artifact_task is required")
+    return link_wire(store_link(tx, link))
+
+
+def create_artifact_tasks_bulk(tx: Transaction, links: Sequence[ArtifactTask]) -> Wire:
+    """Insert the links that are missing, all or none; the answer has one element per request element.
+
+    Raises:
+        ApiError: a check fails for any entry; nothing is written.
+    """
+    if not links:
+        raise InvalidInputError("CreateArtifactTasksBulkRequest must contain at least one artifact_task")
+    for link in links:
+        _check_fields(link)
+    if any(link.run_id != links[0].run_id for link in links):
+        raise InvalidInputError("CreateArtifactTasksBulkRequest must use a single run_id")
+    stored = [store_link(tx, link) for link in links]
+    return {"artifact_tasks": [link_wire(row) for row in stored]}
+
+
+def list_artifact_tasks(tx: Transaction, scope: LinkScope, request: PageRequest) -> Wire:
+    """A page of links.
+
+    Raises:
+        InvalidInputError: no list, an empty id, bad page, order or filter.
+        ResourceNotFoundError: an unknown task or artifact id; unknown runs just match nothing.
+    """
+    lists: list[tuple[str, Sequence[str], Column[Any]]] = [
+        ("task_ids", scope.task_ids, artifact_tasks.c.TaskID),
+        ("run_ids", scope.run_ids, artifact_tasks.c.RunUUID),
+        ("artifact_ids", scope.artifact_ids, artifact_tasks.c.ArtifactID),
+    ]
+    if not any(ids for _, ids, _ in lists):
+        raise InvalidInputError("At least one filter (task_ids, run_ids, or artifact_ids) is required")
+    conditions: list[ColumnElement[bool]] = []
+    for name, ids, column in lists:
+        if not all(ids):
+            raise InvalidInputError(f"{name} must not contain empty values")
+        if ids:
+            conditions.append(column.in_(ids))
+    _require_all(tx, tasks.c.UUID, scope.task_ids, what="task")
+    _require_all(tx, artifacts.c.UUID, scope.artifact_ids, what="artifact")
+    if scope.type is not IOType.UNSPECIFIED:
+        conditions.append(artifact_tasks.c.Type == scope.type.number)
+    page = read_page(tx.connection, ARTIFACT_TASKS, scope=conditions, request=request)
+    return page.answer("artifact_tasks", [link_wire(row) for row in page.rows])
+
+
+def find_link(tx: Transaction, link: NewLink) -> Row[Any] | None:
+    """The stored link with the identity of ``link``."""
+    return tx.connection.execute(
+        select(artifact_tasks).where(
+            artifact_tasks.c.ArtifactID == link.artifact_id,
+            artifact_tasks.c.TaskID == link.task_id,
+            artifact_tasks.c.Type == link.type.number,
+            artifact_tasks.c.Iteration == _stored_iteration(link),
+            artifact_tasks.c.ArtifactKey == link.key,
+        )
+    ).one_or_none()
+
+
+def insert_link(tx: Transaction, link: NewLink) -> None:
+    """Store a link that is known to be new."""
+    producer = {"task_name": link.task_name} if link.task_name else {}
+    if link.iteration is not None:
+        producer["iteration"] = str(link.iteration)
+    tx.connection.execute(
+        insert(artifact_tasks).values(
+            UUID=new_id(),
+            ArtifactID=link.artifact_id,
+            TaskID=link.task_id,
+            RunUUID=link.run_id,
+            Type=link.type.number,
+            Iteration=_stored_iteration(link),
+            Producer=json_text(producer),
+            ArtifactKey=link.key,
+        )
+    )
+
+
+def _stored_iteration(link: NewLink) -> int:
+    return NO_ITERATION if link.iteration is None else link.iteration
+
+
+def store_link(tx: Transaction, link: ArtifactTask) -> Row[Any]:
+    """Check a link and find or insert it.
+
+    Raises:
+        ApiError: a check of the specification fails.
+    """
+    new = _checked(tx, link)
+    stored = find_link(tx, new)
+    if stored is None:
+        refuse_create_when_terminal(tx, new.run_id, "artifact-task")
+        insert_link(tx, new)
+        stored = find_link(tx, new)
+        assert stored is not None
+    return stored
+
+
+def _check_fields(link: ArtifactTask) -> None:
+    for field, missing in (
+        ("artifact_id", not link.artifact_id),
+        ("task_id", not link.task_id),
+        ("run_id", not link.run_id),
+        ("type", link.type is IOType.UNSPECIFIED),
+        ("producer", link.producer is None),
+        ("key", not link.key),
+    ):
+        if missing:
+            raise InvalidInputError(f"artifact_task.{field} is required")
+    limits.check_length("artifact_task.key", link.key, limits.KEY)
+
+
+def _checked(tx: Transaction, link: ArtifactTask) -> NewLink:
+    _check_fields(link)
+    task = require_task(tx.connection, link.task_id)
+    if task.RunUUID != link.run_id:
+        raise InvalidInputError("artifact_task.run_id must match the task's run_id")
+    _require_all(tx, artifacts.c.UUID, [link.artifact_id], what="artifact")
+    assert link.producer is not None
+    return NewLink(
+        artifact_id=link.artifact_id,
+        task_id=link.task_id,
+        run_id=link.run_id,
+        type=link.type,
+        key=link.key,
+        task_name=link.producer.task_name,
+        iteration=link.producer.iteration,
+    )
+
+
+def _require_all(tx: Transaction, column: Column[str], ids: Sequence[str], *, what: str) -> None:
+    missing = set(ids)
+    for piece in chunks(ids):
+        missing.difference_update(tx.connection.execute(select(column).where(column.in_(piece))).scalars())
+    if missing:
+        raise ResourceNotFoundError(f"{what} {min(missing)} not found")

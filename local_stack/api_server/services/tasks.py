@@ -1,0 +1,154 @@
+"""CreateTask, GetTask, ListTasks and FindCachedTask (spec KFP_API 4.1, 4.4, 4.5)."""
+
+from sqlalchemy import ColumnElement, insert, select
+
+from kfp_api.messages import PipelineTask, TaskState
+from local_stack.api_server.errors import (
+    InvalidInputError,
+    PermissionDeniedError,
+    ResourceNotFoundError,
+)
+from local_stack.api_server.services.logical_key import logical_key
+from local_stack.api_server.services.task_checks import check_task_body, check_task_fields
+from local_stack.api_server.services.task_updates import (
+    stored_attributes,
+    stored_pods,
+    stored_status_metadata,
+)
+from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
+from local_stack.api_server.storage.encoding import json_text, parameter_wire, timestamp, unix_seconds
+from local_stack.api_server.storage.fields import TASKS
+from local_stack.api_server.storage.links import Wire
+from local_stack.api_server.storage.listing import PageRequest, read_page
+from local_stack.api_server.storage.schema import has_id, run_details, tasks
+from local_stack.api_server.storage.task_rows import (
+    find_by_logical_key,
+    fresh_task,
+    hydrated,
+    hydrated_task,
+    require_parent,
+    require_task,
+)
+from local_stack.api_server.storage.transaction import Transaction, new_id
+
+
+def create_task(tx: Transaction, run_id: str, task: PipelineTask) -> Wire:
+    """Insert a task, or answer the row that has its logical key, unchanged and hydrated.
+
+    Raises:
+        ApiError: a check of the specification fails; nothing is written.
+    """
+    check_task_body(task, run_id)
+    check_task_fields(task)
+    parent_id = task.parent_task_id or None
+    if parent_id is not None:
+        require_parent(tx.connection, parent_id, run_id, whose="the task")
+    run = tx.connection.execute(
+        select(run_details.c.Namespace).where(has_id(run_details, run_id))
+    ).one_or_none()
+    if run is None:
+        raise ResourceNotFoundError(f"Run {run_id} not found")
+    key = logical_key(
+        run_id=run_id,
+        parent_task_id=parent_id or "",
+        scope_path=task.scope_path,
+        name=task.name,
+        task_type=task.type,
+        iteration_index=task.iteration_index,
+    )
+    existing = None if key is None else find_by_logical_key(tx.connection, key)
+    if existing is not None:
+        return hydrated_task(tx.connection, existing)
+    refuse_create_when_terminal(tx, run_id, "task")
+    task_id = new_id()
+    create_second = unix_seconds(task.create_time)
+    tx.connection.execute(
+        insert(tasks).values(
+            UUID=task_id,
+            Namespace=run.Namespace,
+            RunUUID=run_id,
+            Pods=stored_pods(task),
+            CreatedAtInSec=create_second or tx.now,
+            StartedInSec=0 if create_second else tx.now,
+            FinishedInSec=unix_seconds(task.end_time),
+            Fingerprint=task.cache_fingerprint,
+            Name=task.name,
+            DisplayName=task.display_name,
+            ParentTaskUUID=parent_id,
+            State=task.state.number,
+            StatusMetadata=stored_status_metadata(task),
+            StateHistory=_first_history(task, tx.now),
+            InputParameters=json_text([parameter_wire(entry) for entry in task.input_parameters]),
+            OutputParameters=json_text([parameter_wire(entry) for entry in task.output_parameters]),
+            Type=task.type.number,
+            TypeAttrs=stored_attributes(task),
+            IterationIndex=task.iteration_index,
+            ScopePath=task.scope_path,
+            LogicalKey=key,
+        )
+    )
+    return fresh_task(require_task(tx.connection, task_id))
+
+
+def _first_history(task: PipelineTask, now: int) -> str:
+    history = [entry.to_wire() for entry in task.state_history]
+    last = task.state_history[-1].state if task.state_history else TaskState.RUNTIME_STATE_UNSPECIFIED
+    if task.state not in (TaskState.RUNTIME_STATE_UNSPECIFIED, last):
+        history.append({"update_time": timestamp(now), "state": task.state.value})
+    return json_text(history)
+
+
+def get_task(tx: Transaction, run_id: str, task_id: str) -> Wire:
+    """One task of the run, hydrated.
+
+    Raises:
+        ResourceNotFoundError: there is no such task.
+        InvalidInputError: it belongs to another run.
+    """
+    row = require_task(tx.connection, task_id)
+    if row.RunUUID != run_id:
+        raise InvalidInputError(f"Task {task_id} does not belong to run {run_id}")
+    return hydrated_task(tx.connection, row)
+
+
+def list_tasks(tx: Transaction, run_id: str, parent_id: str, request: PageRequest) -> Wire:
+    """A page of the run's tasks, or of the direct children of ``parent_id``; an unknown run has none.
+
+    Raises:
+        ApiError: unknown or foreign parent, bad page, order or filter.
+    """
+    scope: list[ColumnElement[bool]] = [tasks.c.RunUUID == run_id]
+    if parent_id:
+        require_parent(tx.connection, parent_id, run_id, whose="run_id")
+        scope.append(tasks.c.ParentTaskUUID == parent_id)
+    page = read_page(tx.connection, TASKS, scope=scope, request=request)
+    return page.answer("tasks", hydrated(tx.connection, page.rows))
+
+
+def find_cached_task(
+    tx: Transaction, *, namespace: str, cache_fingerprint: str, bound_run_id: str = ""
+) -> Wire:
+    """The newest SUCCEEDED task with that fingerprint; ``{}`` when there is none.
+
+    ``bound_run_id`` (header ``x-kfp-bound-run-id``) names the run on whose behalf a token asks.
+
+    Raises:
+        InvalidInputError: no fingerprint.
+        PermissionDeniedError: the bound run lives in another namespace.
+    """
+    if not cache_fingerprint:
+        raise InvalidInputError("cache_fingerprint is required")
+    if bound_run_id:
+        bound = tx.connection.execute(
+            select(run_details.c.Namespace).where(has_id(run_details, bound_run_id))
+        ).scalar_one_or_none()
+        # Runs of a server without tenants have no namespace, and nothing to be bound to.
+        if bound and bound != namespace:
+            raise PermissionDeniedError(f"bound run {bound_run_id} is not in namespace {namespace}")
+    row = tx.connection.execute(
+        select(tasks)
+        .where(tasks.c.Fingerprint == cache_fingerprint, tasks.c.State == TaskState.SUCCEEDED.number)
+        .order_by(tasks.c.CreatedAtInSec.desc(), tasks.c.UUID.desc())
+        .limit(1)
+    ).one_or_none()
+    return {} if row is None else {"task": hydrated(tx.connection, [row], children=False)[0]}

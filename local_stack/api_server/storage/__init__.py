@@ -1,0 +1,1 @@
+"""Tables, transactions, pages and rows: the only layer that knows SQL."""

@@ -1,0 +1,121 @@
+"""The data directory of the local stack: its layout, and one user at a time.
+
+Everything that a local run leaves behind is below this directory. A lock, held for as long as the
+process lives, keeps a second run from using the same database, log and artifact directories.
+"""
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final
+
+DEFAULT_NAME: Final = ".kfp-driver"
+
+
+class DataDirectoryError(Exception):
+    """The directory cannot be used; the text is one line for the user."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """Paths below one absolute directory."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: Path) -> "DataDirectory":
+        """The data directory at ``path``, which need not exist."""
+        return cls(path.expanduser().absolute())
+
+    @property
+    def database(self) -> Path:
+        """The embedded KFP API's SQLite file."""
+        return self.root / "kfp.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Pipeline root: artifacts are plain files here."""
+        return self.root / "artifacts"
+
+    @property
+    def driver_logs(self) -> Path:
+        """One file per driver call."""
+        return self.root / "driver-logs"
+
+    @property
+    def services(self) -> Path:
+        """Logs, ready files and token of the services."""
+        return self.root / "services"
+
+    @property
+    def python(self) -> Path:
+        """Virtual environment of lightweight components."""
+        return self.root / "python"
+
+    @property
+    def secrets(self) -> Path:
+        """Secrets by name, one file per key; filled by the user."""
+        return self.root / "secrets"
+
+    @property
+    def configmaps(self) -> Path:
+        """ConfigMaps by name, one file per key; filled by the user."""
+        return self.root / "configmaps"
+
+    def run(self, workflow_name: str) -> Path:
+        """State of one run: manifest, nodes, pods."""
+        return self.root / "runs" / workflow_name
+
+    def workspace(self, workflow_name: str) -> Path:
+        """Workspace of one run."""
+        return self.run(workflow_name) / "pvc" / "kfp-workspace"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory and hold its lock.
+
+        Raises:
+            DataDirectoryError: it cannot be created or written, or another process holds the lock.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / "lock").open("a+")
+        except OSError as error:
+            raise DataDirectoryError(f"data directory {self.root}: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataDirectoryError(
+                    f"data directory {self.root} is in use by {_holder(lock)}; "
+                    "wait for it to end or choose another --data-dir"
+                ) from None
+            lock.truncate(0)
+            json.dump(
+                {
+                    "pid": os.getpid(),
+                    "command": " ".join(["kfp-driver", *sys.argv[1:]]),
+                    "since": datetime.now().astimezone().strftime("%H:%M:%S"),
+                },
+                lock,
+            )
+            lock.flush()
+            yield
+            lock.truncate(0)
+
+
+def _holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    try:
+        holder = json.load(lock)
+        return f"process {holder['pid']} ({holder['command']}, since {holder['since']})"
+    except (ValueError, KeyError):
+        return "another process"

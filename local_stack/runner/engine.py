@@ -1,0 +1,389 @@
+"""The engine: runs a workflow's templates as Argo's controller would (spec LAUNCHER E3).
+
+One asyncio task per node, all state on the event loop. The engine knows neither HTTP nor processes: a
+:class:`PluginCaller` executes plugin templates, a :class:`PodRunner` executes pods. Every node change
+is announced to the observer.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final, Protocol, TypeVar
+
+from local_stack.runner.agent import PluginCallError, PluginResult
+from local_stack.runner.dag import Boundary, DagRun, TemplateCall
+from local_stack.runner.driver_containers import as_plugin_template
+from local_stack.runner.durations import parse_duration
+from local_stack.runner.errors import NodeError
+from local_stack.runner.nodes import Node, NodeType, Phase, node_id
+from local_stack.runner.retry import (
+    Again,
+    RetryStrategy,
+    decide,
+    parse_retry_strategy,
+    retry_variables,
+)
+from local_stack.runner.substitution import (
+    has_unclosed_tag,
+    input_values,
+    instantiate,
+    resolve_inputs,
+    substitute,
+)
+from local_stack.runner.workflow import TemplateKind, Workflow
+
+T = TypeVar("T")
+Observer = Callable[[Node], None]
+_TEMPLATE_DEADLINE: Final = "Pod was active on the node longer than the specified deadline"
+
+
+class Stop(Enum):
+    """Why a run was stopped; the value is the message of the nodes that it ended."""
+
+    TERMINATED = "Stopped with strategy 'Terminate'"
+    DEADLINE = "Step exceeded its deadline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodRequest:
+    """A pod to run: its node, the substituted template, and pod-spec patches in the order they apply."""
+
+    node: Node
+    template: Mapping[str, Any]
+    patches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodResult:
+    """How a pod ended."""
+
+    phase: Phase
+    message: str = ""
+    exit_code: int | None = None
+
+
+class PluginCaller(Protocol):
+    """Executes plugin templates."""
+
+    async def execute(self, template: Mapping[str, Any]) -> PluginResult:
+        """Execute one; raises ``PluginCallError`` when the call fails for good."""
+
+
+class PodRunner(Protocol):
+    """Executes pods. Cancelling ``run`` stops the pod before the cancellation goes on."""
+
+    async def run(self, request: PodRequest) -> PodResult:
+        """Run a pod to its end."""
+
+
+class _StoppedError(Exception):
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.value)
+
+
+class Engine:
+    """Runs one workflow once."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        *,
+        plugins: PluginCaller,
+        pods: PodRunner,
+        max_pods: int,
+        observer: Observer = lambda _node: None,
+        warn: Callable[[str], None] = lambda _text: None,
+        fix_retries: bool = False,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            workflow: what to run.
+            plugins: executes plugin templates.
+            pods: executes pods.
+            max_pods: how many pods may run at once on this machine.
+            observer: called after every change of a node.
+            warn: called with one line where the workflow does something that surprises.
+            fix_retries: take a ``maxDuration`` of 0, which disables retries, as unset.
+        """
+        self.workflow = workflow
+        self.nodes: dict[str, Node] = {}
+        self._plugins = plugins
+        self._pods = pods
+        self._observer = observer
+        self._warn = warn
+        self._fix_retries = fix_retries
+        limits = [limit for limit in (workflow.parallelism, max_pods) if limit]
+        self._pod_slots = asyncio.Semaphore(min(limits) if limits else 1)
+        self._terminated = asyncio.Event()
+        self._deadline = asyncio.Event()
+        self._globals = workflow.global_values()
+
+    @property
+    def hooks_allowed(self) -> bool:
+        """Whether exit hooks still run; not after a termination."""
+        return not self._terminated.is_set()
+
+    def terminate(self) -> None:
+        """Stop the run: running nodes fail, nothing more starts, exit hooks included."""
+        self._terminated.set()
+
+    async def run(self) -> Node:
+        """Run the workflow; returns its root node, whose phase is the workflow's."""
+        timer = None
+        if self.workflow.deadline_seconds:
+            timer = asyncio.get_running_loop().call_later(self.workflow.deadline_seconds, self._deadline.set)
+        root = await self.run_template(
+            TemplateCall(
+                name=self.workflow.name,
+                template=self.workflow.entrypoint,
+                arguments=self.workflow.arguments,
+                boundary=Boundary(),
+            )
+        )
+        if timer is not None:
+            timer.cancel()
+        if self._deadline.is_set() and not root.phase.failed:
+            self.close_node(root, Phase.FAILED, Stop.DEADLINE.value)
+        if self.workflow.exit_template and self.hooks_allowed:
+            await self._run_workflow_hook(root)
+        return root
+
+    def global_values(self) -> Mapping[str, str]:
+        """Variables that every pass knows."""
+        return self._globals
+
+    def template_document(self, name: str) -> Mapping[str, Any]:
+        """A template as it is in the manifest."""
+        return self.workflow.templates[name].document
+
+    def open_node(
+        self,
+        name: str,
+        kind: NodeType,
+        *,
+        boundary: Boundary,
+        parent: Node | None = None,
+        template: str = "",
+    ) -> Node:
+        """Add a node that has started; a pod starts as Pending, until it has its slots."""
+        node = Node(
+            id=node_id(self.workflow.name, name),
+            name=name,
+            type=kind,
+            template=template,
+            phase=Phase.PENDING if kind is NodeType.POD else Phase.RUNNING,
+            boundary=boundary.node.name if boundary.node else "",
+        )
+        self.nodes[name] = node
+        parent = parent or boundary.node
+        if parent is not None:
+            parent.children.append(name)
+        self._observer(node)
+        return node
+
+    def close_node(self, node: Node, phase: Phase, message: str = "") -> Node:
+        """End a node."""
+        node.phase, node.message, node.finished = phase, message, datetime.now(UTC)
+        self._observer(node)
+        return node
+
+    async def run_template(self, call: TemplateCall) -> Node:
+        """Run a template to its end; the returned node is fulfilled."""
+        template = self.workflow.templates[call.template]
+        retried = bool(template.document.get("retryStrategy"))
+        kind = NodeType.RETRY if retried else template.kind.value
+        node = self.open_node(
+            call.name, kind, boundary=call.boundary, parent=call.parent, template=call.template
+        )
+        node.hooked = call.hooked
+        try:
+            node.inputs = resolve_inputs(template.document, call.arguments)
+            if retried:
+                return await self._run_attempts(node, call)
+            return await self._run_once(node, call, {})
+        except NodeError as error:
+            return self.close_node(node, Phase.ERROR, str(error))
+
+    async def _run_workflow_hook(self, root: Node) -> None:
+        self._globals = {
+            **self._globals,
+            "workflow.status": root.phase.value,
+            "workflow.failures": "[]",
+        }
+        arguments = {
+            parameter["name"]: substitute(parameter.get("value") or "", self._globals.get)
+            for parameter in self.workflow.exit_arguments.get("parameters") or ()
+        }
+        hook = await self.run_template(
+            TemplateCall(
+                name=f"{self.workflow.name}.onExit",
+                template=self.workflow.exit_template or "",
+                arguments=arguments,
+                boundary=Boundary(exit_hook=True),
+                hooked=True,
+            )
+        )
+        if hook.phase.failed:
+            self.close_node(root, hook.phase, f"exit handler: {hook.message}")
+
+    async def _run_attempts(self, node: Node, call: TemplateCall) -> Node:
+        strategy = self._retry_strategy(node)
+        attempts: list[Node] = []
+        while True:
+            name = f"{node.name}({len(attempts)})"
+            kind = self.workflow.templates[call.template].kind.value
+            attempt = self.open_node(name, kind, boundary=call.boundary, parent=node, template=call.template)
+            attempt.attempt, attempt.hooked = len(attempts), node.hooked
+            attempt.inputs = node.inputs
+            try:
+                await self._run_once(attempt, call, retry_variables(attempts))
+            except NodeError as error:
+                self.close_node(attempt, Phase.ERROR, str(error))
+            attempts.append(attempt)
+            node.outputs, node.result, node.exit_code = attempt.outputs, attempt.result, attempt.exit_code
+            if not attempt.phase.failed or self._stop(call.boundary) is not None:
+                return self.close_node(node, attempt.phase, attempt.message)
+            decision = decide(strategy, attempts, now=datetime.now(UTC))
+            if not isinstance(decision, Again):
+                message = ": ".join(text for text in (decision.message, attempt.message) if text)
+                return self.close_node(node, attempt.phase, message)
+            try:
+                pause = (decision.at - datetime.now(UTC)).total_seconds()
+                await self._unless_stopped(asyncio.sleep(max(pause, 0.0)), call.boundary)
+            except _StoppedError:
+                return self.close_node(node, attempt.phase, attempt.message)
+
+    def _retry_strategy(self, node: Node) -> RetryStrategy:
+        template = self.template_document(node.template)
+        values = {**self._globals, **input_values(template, node.inputs)}
+        strategy = parse_retry_strategy(substitute(template["retryStrategy"], values.get))
+        if strategy.max_duration == 0:
+            if self._fix_retries:
+                return replace(strategy, max_duration=None)
+            self._warn(f"{node.name}: retry backoff maxDuration 0 disables all retries")
+        return strategy
+
+    async def _run_once(self, node: Node, call: TemplateCall, retry: Mapping[str, str]) -> Node:
+        template = self.workflow.templates[call.template]
+        document = instantiate(
+            template.document,
+            inputs=node.inputs,
+            global_values=self._globals,
+            node_name=node.name,
+            pod_name=node.id,
+        )
+        if retry:
+            document = substitute(document, retry.get)
+        if template.kind is not TemplateKind.DAG and has_unclosed_tag(document):
+            self._warn(f"{node.name}: an unclosed {{{{ is taken as text")
+        if template.kind is TemplateKind.DAG:
+            return await self._run_dag(node, document, call.boundary)
+        try:
+            work = self._run_leaf(template.kind, node, document, call.boundary)
+            return await self._unless_stopped(work, call.boundary)
+        except TimeoutError:
+            return self.close_node(node, Phase.FAILED, _TEMPLATE_DEADLINE)
+        except _StoppedError as error:
+            return self.close_node(node, Phase.FAILED, str(error))
+
+    async def _run_dag(self, node: Node, document: Mapping[str, Any], outer: Boundary) -> Node:
+        async with AsyncExitStack() as held:
+            if outer.slots is not None:
+                await held.enter_async_context(outer.slots)
+            limit = int(document.get("parallelism") or 0)
+            slots = asyncio.Semaphore(limit) if limit else None
+            boundary = Boundary(node=node, slots=slots, exit_hook=outer.exit_hook)
+            dag = DagRun(self, document, boundary)
+            phase = await dag.run()
+            if phase is Phase.SUCCEEDED:
+                node.outputs = dag.outputs()
+            return self.close_node(node, phase)
+
+    async def _run_leaf(
+        self, kind: TemplateKind, node: Node, document: Mapping[str, Any], boundary: Boundary
+    ) -> Node:
+        async with asyncio.timeout(_time_limit(document)):
+            if kind is TemplateKind.PLUGIN:
+                return await self._run_plugin(node, document)
+            if kind is TemplateKind.SUSPEND:
+                await asyncio.sleep(parse_duration(str(document["suspend"]["duration"])))
+                return self.close_node(node, Phase.SUCCEEDED)
+            return await self._run_pod(node, document, boundary)
+
+    async def _run_plugin(self, node: Node, document: Mapping[str, Any]) -> Node:
+        if self.workflow.templates[node.template].driver_container:
+            document = as_plugin_template(document, namespace=self.workflow.namespace)
+        try:
+            result = await self._plugins.execute(document)
+        except PluginCallError as error:
+            return self.close_node(node, Phase.FAILED, str(error))
+        node.outputs, node.result = dict(result.outputs), result.result
+        return self.close_node(node, result.phase, result.message)
+
+    async def _run_pod(self, node: Node, document: Mapping[str, Any], boundary: Boundary) -> Node:
+        async with AsyncExitStack() as held:
+            # The template's limit first: a machine slot must not be held while waiting for it.
+            if boundary.slots is not None:
+                await held.enter_async_context(boundary.slots)
+            await held.enter_async_context(self._pod_slots)
+            node.phase, node.started = Phase.RUNNING, datetime.now(UTC)
+            self._observer(node)
+            request = PodRequest(node=node, template=document, patches=self._patches(node, document))
+            result = await self._pods.run(request)
+        node.exit_code = result.exit_code
+        return self.close_node(node, result.phase, result.message)
+
+    def _patches(self, node: Node, document: Mapping[str, Any]) -> tuple[str, ...]:
+        """The patch pass: workflow patch, then template patch, each once more with globals and inputs."""
+        values = {**self._globals, **input_values(self.template_document(node.template), node.inputs)}
+        texts = (self.workflow.spec.get("podSpecPatch"), document.get("podSpecPatch"))
+        return tuple(substitute(text, values.get) for text in texts if text)
+
+    def _stop(self, boundary: Boundary) -> Stop | None:
+        if self._terminated.is_set():
+            return Stop.TERMINATED
+        if self._deadline.is_set() and not boundary.exit_hook:
+            return Stop.DEADLINE
+        return None
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T], boundary: Boundary) -> T:
+        """Run ``work`` to its end, or cancel it when the run is stopped.
+
+        Raises:
+            _StoppedError: the run was stopped first.
+        """
+        reason = self._stop(boundary)
+        if reason is not None:
+            work.close()
+            raise _StoppedError(reason)
+        events = [self._terminated] if boundary.exit_hook else [self._terminated, self._deadline]
+        task = asyncio.ensure_future(work)
+        stops = [asyncio.ensure_future(event.wait()) for event in events]
+        try:
+            await asyncio.wait({task, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(task, *stops)
+        if not task.cancelled():
+            return task.result()
+        raise _StoppedError(self._stop(boundary) or Stop.TERMINATED)
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what is not done, and wait until it has ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _time_limit(document: Mapping[str, Any]) -> float | None:
+    """Seconds that a leaf may take, by ``activeDeadlineSeconds`` or ``timeout``."""
+    limits = [document.get("activeDeadlineSeconds"), document.get("timeout")]
+    try:
+        seconds = [parse_duration(str(limit)) for limit in limits if limit]
+    except ValueError as error:
+        raise NodeError(f"template deadline: {error}") from error
+    return min(seconds) if seconds else None

@@ -1,0 +1,194 @@
+"""Pods as processes of this machine (spec LAUNCHER E5.3).
+
+Every pod gets a directory of its own, a session of its own and a death signal, so that it neither
+collides with its siblings nor outlives the runner. Its output goes to ``main.log``.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from local_stack.runner.engine import PodRequest, PodResult
+from local_stack.runner.errors import NodeError
+from local_stack.runner.nodes import Node, Phase
+from local_stack.runner.pod_build import ConfigDirectories, Pod, build_pod, container_environment
+from local_stack.runner.pod_command import LocalCommand, check_runnable, local_command
+from local_stack.runner.processes import death_signal, kill_marked, kill_tree, send
+from local_stack.runner.python_environment import PipInstall, PythonEnvironment
+from local_stack.runner.workflow import Workflow
+
+TERMINATION_GRACE: Final = 30.0
+MARK: Final = "KFP_LOCAL_POD"
+_LOG: Final = "main.log"
+_INHERITED: Final = frozenset(
+    {
+        "ALL_PROXY",
+        "CUDA_VISIBLE_DEVICES",
+        "HOME",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "LANG",
+        "LC_ALL",
+        "NO_PROXY",
+        "PATH",
+        "TZ",
+        "all_proxy",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    }
+)
+_INHERITED_PREFIXES: Final = ("AWS_", "KFP_", "PIP_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSettings:
+    """Where and how pods run.
+
+    ``variables`` are set in every pod before the pod's own; ``grace`` is the time in seconds that a pod
+    has between SIGTERM and SIGKILL.
+    """
+
+    directory: Path
+    workspace: Path
+    config: ConfigDirectories
+    python: PythonEnvironment | None = None
+    pip_install: PipInstall = PipInstall.AUTO
+    variables: Mapping[str, str] = field(default_factory=dict)
+    grace: float = TERMINATION_GRACE
+
+
+class LocalPods:
+    """Runs the pods of one workflow."""
+
+    def __init__(self, workflow: Workflow, settings: PodSettings) -> None:
+        self._workflow = workflow
+        self._settings = settings
+        self.started = 0
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Give stopping pods no more time: they are killed at once."""
+        self._hurry.set()
+
+    def log_file(self, pod_name: str) -> Path:
+        """Where the output of a pod goes; a pod is named like its node's id."""
+        return self._settings.directory / pod_name / _LOG
+
+    async def run(self, request: PodRequest) -> PodResult:
+        """Run a pod to its end; cancellation stops it first, with time to clean up."""
+        node = request.node
+        try:
+            pod = build_pod(self._workflow, request)
+            check_runnable(pod, workspace=self._settings.workspace)
+            directory = self._prepare_directory(node, pod)
+            environment = self._environment(pod, directory)
+            command = local_command(pod, environment, prepare=self._prepare_user_command)
+        except NodeError as error:
+            return PodResult(phase=Phase.ERROR, message=str(error))
+        hint = _hint(command, node, pod)
+        try:
+            with (directory / _LOG).open("ab") as log:
+                process = await self._start(command, environment, directory, log)
+            self.started += 1
+            return _result(await self._wait(process), hint)
+        except OSError as error:
+            return PodResult(
+                phase=Phase.ERROR, message=f"cannot start {command.argv[0]}: {error.strerror}{hint}"
+            )
+        finally:
+            kill_marked(MARK, pod.uid)
+
+    def _prepare_directory(self, node: Node, pod: Pod) -> Path:
+        directory = self._settings.directory / node.id
+        for name in ("outputs", "tmp", "work"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / "pod.json").write_text(pod.to_json())
+        return directory
+
+    def _environment(self, pod: Pod, directory: Path) -> dict[str, str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+        }
+        environment |= self._settings.variables
+        environment |= {
+            # The order of lines in the log is the order in which they were written.
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(directory / "tmp"),
+            "KFP_LOCAL_OUTPUTS_DIR": str(directory / "outputs"),
+            "KFP_SECRETS_DIR": str(self._settings.config.secrets),
+            MARK: pod.uid,
+        }
+        if self._settings.python is not None:
+            scripts = self._settings.python.scripts.absolute()
+            environment["PATH"] = os.pathsep.join([str(scripts), environment.get("PATH", os.defpath)])
+        environment |= container_environment(pod, pod.main, self._settings.config)
+        # The launcher is told these as flags; user code may read them.
+        return environment | {"KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.uid}
+
+    def _prepare_user_command(self, command: Sequence[str]) -> list[str]:
+        if self._settings.python is None:
+            return list(command)
+        return self._settings.python.prepare_command(command, self._settings.pip_install)
+
+    async def _start(
+        self, command: LocalCommand, environment: Mapping[str, str], directory: Path, log: IO[bytes]
+    ) -> asyncio.subprocess.Process:
+        # A launcher ends its own child when it is told to; anything else is simply killed with us.
+        number = signal.SIGTERM if command.is_launcher else signal.SIGKILL
+        return await asyncio.create_subprocess_exec(
+            *command.argv,
+            cwd=directory / "work",
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=death_signal(number),
+        )
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> int:
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            await self._stop(process)
+            raise
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        """SIGTERM, then after the grace period SIGKILL for everything below the process."""
+        if not self._hurry.is_set():
+            send(process.pid, signal.SIGTERM)
+        ended = asyncio.ensure_future(process.wait())
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({ended, hurry}, timeout=self._settings.grace, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not ended.done():
+            kill_tree(process.pid)
+        await ended
+
+
+def _result(status: int, hint: str) -> PodResult:
+    if status == 0:
+        return PodResult(phase=Phase.SUCCEEDED, exit_code=0)
+    code = status if status > 0 else 128 - status
+    return PodResult(phase=Phase.FAILED, message=f"main: Error (exit code {code}){hint}", exit_code=code)
+
+
+def _hint(command: LocalCommand, node: Node, pod: Pod) -> str:
+    """What a user should know when the command does not exist here."""
+    if not command.missing:
+        return ""
+    task = next(
+        (part for part in reversed(node.name.split(".")) if not part.startswith("executor")), node.name
+    )
+    image = pod.main.get("image") or "none"
+    return (
+        f': task "{task}": command "{command.missing}" not found on this machine '
+        f"(executors run as local processes, image {image} is not used)"
+    )

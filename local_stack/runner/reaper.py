@@ -1,0 +1,69 @@
+"""Ends what a run started when the runner itself is killed and cannot do it any more.
+
+A death signal reaches direct children only; executors start processes of their own. The reaper is one
+small process per run that waits for its standard input to close, which the kernel does whenever and
+however the runner ends, and then stops every process that carries the run's mark in its environment.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from local_stack.runner.processes import kill_marked, marked, send
+
+RUN_MARK: Final = "KFP_LOCAL_RUN"
+GRACE: Final = 5.0
+_POLL: Final = 0.05
+_ARGUMENTS: Final = 3
+
+
+class Reaper:
+    """The reaper of one run. Use as an async context manager around everything that starts processes."""
+
+    def __init__(self, mark: str, *, grace_seconds: float = GRACE) -> None:
+        self._mark = mark
+        self._grace = grace_seconds
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "local_stack.runner.reaper",
+            self._mark,
+            str(self._grace),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+def main(mark: str, grace_seconds: float) -> None:
+    """Wait for the runner's end, then stop what it left: SIGTERM, and SIGKILL after the grace period."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    for process in marked(RUN_MARK, mark):
+        send(process, signal.SIGTERM)
+    end = time.monotonic() + grace_seconds
+    while marked(RUN_MARK, mark) and time.monotonic() < end:
+        time.sleep(_POLL)
+    kill_marked(RUN_MARK, mark)
+
+
+if __name__ == "__main__":
+    assert len(sys.argv) == _ARGUMENTS, "usage: reaper MARK GRACE_SECONDS"
+    main(sys.argv[1], float(sys.argv[2]))

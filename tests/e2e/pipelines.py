@@ -1,0 +1,132 @@
+"""Pipelines of the end-to-end tests, written with the KFP SDK.
+
+Most components are shell commands: they start in milliseconds and say exactly what they write. What a
+pipeline computes is the oracle of the test that runs it.
+"""
+
+from pathlib import Path
+
+from kfp import compiler, dsl
+from kfp.dsl import ContainerSpec, Dataset, Input, OneOf, Output, OutputPath, PipelineTaskFinalStatus
+
+SHELL = ["sh", "-ec"]
+
+
+@dsl.container_component
+def add(a: int, b: int, total: OutputPath(int)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['printf %s "$(($0 + $1))" > "$2"', a, b, total])
+
+
+@dsl.container_component
+def numbers(upto: int, items: OutputPath(list[int])):  # type: ignore[valid-type]
+    script = 'printf "[" > "$1"; seq -s , 1 "$0" | tr -d "\\n" >> "$1"; printf "]" >> "$1"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, upto, items])
+
+
+@dsl.container_component
+def join(values: list, text: OutputPath(str)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['printf %s "$0" > "$1"', values, text])
+
+
+@dsl.container_component
+def say(word: str, text: OutputPath(str)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['printf %s "$0" > "$1"', word, text])
+
+
+@dsl.container_component
+def write(lines: int, data: Output[Dataset]):
+    return ContainerSpec(image="alpine", command=SHELL, args=['seq 1 "$0" > "$1"', lines, data.path])
+
+
+@dsl.container_component
+def count(data: Input[Dataset], lines: OutputPath(int)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['grep -c . "$0" > "$1"', data.path, lines])
+
+
+@dsl.container_component
+def fail(message: str):
+    return ContainerSpec(image="alpine", command=SHELL, args=['echo "$0" >&2; exit 3', message])
+
+
+@dsl.container_component
+def wait(seconds: int):
+    return ContainerSpec(image="alpine", command=SHELL, args=['sleep "$0"', seconds])
+
+
+@dsl.component(base_image="python:3.11")
+def report(status: PipelineTaskFinalStatus) -> str:
+    return f"{status.pipeline_task_name} {status.state}"
+
+
+@dsl.pipeline(name="sums")
+def sums(a: int = 1, b: int = 2) -> int:
+    first = add(a=a, b=b)
+    return add(a=first.outputs["total"], b=10).outputs["total"]
+
+
+@dsl.pipeline(name="loops")
+def loops(upto: int = 3) -> str:
+    with dsl.ParallelFor([10, 20]) as fixed:
+        add(a=fixed, b=1).set_display_name("static item")
+    made = numbers(upto=upto)
+    with dsl.ParallelFor(made.outputs["items"]) as outer:
+        with dsl.ParallelFor([100, 200]) as inner:
+            both = add(a=outer, b=inner)
+        join(values=dsl.Collected(both.outputs["total"]))
+    return join(values=dsl.Collected(both.outputs["total"])).outputs["text"]
+
+
+@dsl.pipeline(name="branches")
+def branches(limit: int = 5) -> str:
+    value = add(a=2, b=2)
+    with dsl.If(value.outputs["total"] > limit):
+        chosen = say(word="large")
+    with dsl.Else():
+        other = say(word="small")
+    answer = OneOf(chosen.outputs["text"], other.outputs["text"])
+    return say(word=answer).outputs["text"]
+
+
+@dsl.pipeline(name="artifacts")
+def artifacts(lines: int = 7) -> int:
+    return count(data=write(lines=lines).outputs["data"]).outputs["lines"]
+
+
+@dsl.pipeline(name="inner")
+def inner(start: int, step: int = 5) -> int:
+    return add(a=start, b=step).outputs["total"]
+
+
+@dsl.pipeline(name="nested")
+def nested(start: int = 1) -> int:
+    once = inner(start=start)
+    return inner(start=once.output, step=100).output
+
+
+@dsl.pipeline(name="empty-loop")
+def empty_loop(items: list = []) -> str:  # noqa: B006 (an empty list is the point)
+    with dsl.ParallelFor(items) as item:
+        each = say(word=item)
+    return join(values=dsl.Collected(each.outputs["text"])).outputs["text"]
+
+
+@dsl.pipeline(name="exits")
+def exits() -> None:
+    last = report()
+    with dsl.ExitHandler(last, name="guarded"):
+        fail(message="this went wrong")
+
+
+@dsl.pipeline(name="sleeper")
+def sleeper(seconds: int = 120) -> None:
+    wait(seconds=seconds)
+
+
+PIPELINES = {one.name: one for one in (sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper)}
+
+
+def compile_to(directory: Path, name: str) -> Path:
+    """Compile one of the pipelines; returns the file."""
+    file = directory / f"{name}.yaml"
+    compiler.Compiler().compile(PIPELINES[name], str(file))
+    return file

@@ -1,0 +1,129 @@
+"""Pipelines run through the command line end as what they compute says.
+
+Oracles: the arithmetic of the pipelines in :mod:`tests.e2e.pipelines` (compiled by the KFP SDK), and the
+task tree that KFP's API shows for them (spec DRIVER 0.1, LAUNCHER E3).
+"""
+
+from pathlib import Path
+
+import pytest
+
+from kfp_api.messages import IOType, RuntimeState, TaskState, TaskType
+from tests.e2e.conftest import Finished, kfp_driver
+from tests.e2e.pipelines import compile_to
+from tests.e2e.stored import StoredRun, stored_runs
+
+SUCCEEDED, FAILED, SKIPPED = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED
+
+
+def run(tmp_path: Path, name: str, *arguments: str) -> tuple[Finished, StoredRun]:
+    pipeline = compile_to(tmp_path, name)
+    finished = kfp_driver("local", "run", pipeline, "--data-dir", tmp_path / "data", *arguments, cwd=tmp_path)
+    return finished, stored_runs(tmp_path / "data")[-1]
+
+
+def succeed(tmp_path: Path, name: str, *arguments: str) -> StoredRun:
+    finished, stored = run(tmp_path, name, *arguments)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert stored.run.state is RuntimeState.SUCCEEDED
+    assert TaskState.RUNNING not in {task.state for task in stored.tasks}
+    return stored
+
+
+def test_parameters_travel_from_the_command_line_to_the_pipelines_output(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "sums", "-p", "a=30")
+    assert stored.output("add", "total") == 32
+    assert stored.output("ROOT") == 42
+
+
+def test_loops_run_over_static_produced_and_nested_items_in_order(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "loops", "-p", "upto=2")
+    assert stored.outputs("add", "total") == [11, 21]
+    inner = stored.rows("for-loop-5")
+    assert [(row.type, row.iteration_index, row.iteration_count) for row in inner] == [
+        (TaskType.LOOP, 0, 2),
+        (TaskType.LOOP, 1, 2),
+    ]
+    assert stored.outputs("join", "text") == ["[101,201]", "[102,202]"]
+    assert stored.output("ROOT") == "[[101,201],[102,202]]"
+
+
+@pytest.mark.parametrize(("limit", "branch", "other", "word"), [(5, 3, 2, "small"), (3, 2, 3, "large")])
+def test_only_the_branch_whose_condition_holds_runs(
+    limit: int, branch: int, other: int, word: str, tmp_path: Path
+) -> None:
+    stored = succeed(tmp_path, "branches", "-p", f"limit={limit}")
+    states = stored.states()
+    assert states[f"condition-{branch}"] == [SUCCEEDED]
+    assert states[f"condition-{other}"] == [SKIPPED]
+    assert stored.output("ROOT") == word
+
+
+def test_artifact_reaches_its_consumer_and_is_linked_as_its_input(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "artifacts", "-p", "lines=12")
+    assert stored.output("ROOT") == 12
+    (produced,) = [one for one in stored.rows("write")[0].output_artifacts if one.artifact_key == "data"]
+    (consumed,) = stored.rows("count")[0].input_artifacts
+    assert consumed.type is IOType.TASK_OUTPUT_INPUT
+    assert consumed.artifacts == produced.artifacts
+    assert Path(str(produced.artifacts[0].uri)).read_text(encoding="utf-8").count("\n") == 12
+
+
+def test_nested_pipelines_take_defaults_and_pass_outputs_up(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "nested")
+    assert [stored.output(name) for name in ("inner", "inner-2", "ROOT")] == [6, 106, 106]
+    assert [row.scope_path for row in stored.rows("add")] == ["root.inner.add", "root.inner-2.add"]
+
+
+def test_loop_without_items_is_skipped_and_its_consumer_gets_an_empty_list(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "empty-loop")
+    (loop,) = stored.rows("for-loop-1")
+    assert (loop.state, loop.iteration_count) == (SKIPPED, 0)
+    assert stored.output("ROOT") == "[]"
+
+
+def test_failed_task_fails_the_run_and_the_exit_task_learns_of_it(tmp_path: Path) -> None:
+    finished, stored = run(tmp_path, "exits")
+    assert finished.returncode == 1
+    assert stored.run.state is RuntimeState.FAILED
+    assert stored.states() == {
+        "ROOT": [FAILED],
+        "exit-handler-1": [FAILED],
+        "fail": [FAILED],
+        "report": [SUCCEEDED],
+    }
+    assert stored.output("report") == "exit-handler-1 FAILED"
+    assert stored.rows("exit-handler-1")[0].type is TaskType.EXIT_HANDLER
+    shown = finished.stdout + finished.stderr
+    assert "task exit-handler-1/fail failed" in shown
+    assert "exit status 3" in shown
+    assert "this went wrong" in shown
+
+
+def test_second_run_is_served_from_the_cache_until_an_input_changes(tmp_path: Path) -> None:
+    succeed(tmp_path, "sums")
+    again = succeed(tmp_path, "sums")
+    assert {row.state for row in again.rows("add") + again.rows("add-2")} == {TaskState.CACHED}
+    assert again.output("ROOT") == 13
+    changed = succeed(tmp_path, "sums", "-p", "b=7")
+    assert {row.state for row in changed.rows("add") + changed.rows("add-2")} == {SUCCEEDED}
+    assert changed.output("ROOT") == 18
+    forced = succeed(tmp_path, "sums", "--no-cache")
+    assert {row.state for row in forced.rows("add")} == {SUCCEEDED}
+
+
+def test_every_driver_call_leaves_a_log_also_the_one_that_failed(tmp_path: Path) -> None:
+    pipeline = compile_to(tmp_path, "sums")
+    outputs, tasks, rest = pipeline.read_text(encoding="utf-8").partition("    tasks:\n")
+    broken = rest.replace("outputParameterKey: total", "outputParameterKey: gone")
+    pipeline.write_text(outputs + tasks + broken, encoding="utf-8")
+    finished = kfp_driver("local", "run", pipeline, "--data-dir", tmp_path / "data", cwd=tmp_path)
+    assert finished.returncode == 1
+    logs = {
+        path.parent.name: path.read_text(encoding="utf-8")
+        for path in (tmp_path / "data/driver-logs").rglob("*.log")
+    }
+    assert set(logs) >= {"root", "add", "add-2"}
+    for text in logs.values():
+        assert text.startswith("# kfp-driver-log v1 ")
+        assert text.splitlines()[-1].startswith("# end outcome=")

@@ -1,0 +1,370 @@
+"""Pods as local processes. Oracle: spec LAUNCHER E5, Kubernetes' documented ``$(VAR)`` expansion, and the
+operating system (exit codes, process ids)."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_stack.runner.engine import PodRequest, PodResult
+from local_stack.runner.errors import NodeError
+from local_stack.runner.nodes import Node, NodeType, Phase, node_id
+from local_stack.runner.pod_build import ConfigDirectories, build_pod, container_environment, expand
+from local_stack.runner.pod_command import LAUNCHER, check_runnable, local_command
+from local_stack.runner.pod_process import LocalPods, PodSettings
+from local_stack.runner.reaper import Reaper
+from local_stack.runner.workflow import load_workflow
+
+
+def _request(
+    container: Mapping[str, Any], patch: Mapping[str, Any] | None = None, **template: Any
+) -> PodRequest:
+    name = "w.root.train.executor"
+    node = Node(id=node_id("w", name), name=name, type=NodeType.POD, template="impl")
+    patches = () if patch is None else (json.dumps(patch),)
+    return PodRequest(
+        node=node, template={"name": "impl", "container": container, **template}, patches=patches
+    )
+
+
+def _workflow(**spec: Any) -> Any:
+    template = {"name": "impl", "container": {"image": "x", "command": ["x"]}}
+    return load_workflow(
+        {
+            "metadata": {"name": "w", "namespace": "ns"},
+            "spec": {"entrypoint": "impl", "templates": [template], **spec},
+        },
+        run_id="R",
+    )
+
+
+def _config(tmp_path: Path) -> ConfigDirectories:
+    return ConfigDirectories(tmp_path / "secrets", tmp_path / "configmaps")
+
+
+def _pods(tmp_path: Path, **settings: Any) -> LocalPods:
+    return LocalPods(
+        _workflow(),
+        PodSettings(
+            directory=tmp_path / "pods", workspace=tmp_path / "ws", config=_config(tmp_path), **settings
+        ),
+    )
+
+
+def _python(code: str) -> dict[str, Any]:
+    return {"image": "x", "command": [sys.executable, "-c", textwrap.dedent(code)]}
+
+
+# Building --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$(A)", "1"),
+        ("x$(A)y$(B)", "x1y2"),
+        ("$(mktemp -d)", "$(mktemp -d)"),
+        ("$(UNKNOWN)", "$(UNKNOWN)"),
+        ("pa$$word", "pa$word"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$$$$", "$$"),
+        ("$A $", "$A $"),
+        ("$(A", "$(A"),
+    ],
+)
+def test_variables_expand_as_the_kubelet_does(text: str, expected: str) -> None:
+    assert expand(text, {"A": "1", "B": "2"}) == expected
+
+
+def test_a_pod_has_argos_labels_and_annotations_and_its_nodes_id_as_name() -> None:
+    workflow = _workflow(podMetadata={"labels": {"a": "w", "b": "w"}})
+    request = _request({"image": "x"}, metadata={"labels": {"b": "t"}, "annotations": {"c": "t"}})
+    pod = build_pod(workflow, request)
+    assert pod.name == request.node.id
+    assert pod.labels == {"a": "w", "b": "t", "workflows.argoproj.io/workflow": "w"}
+    assert pod.annotations == {
+        "c": "t",
+        "workflows.argoproj.io/node-id": pod.name,
+        "workflows.argoproj.io/node-name": "w.root.train.executor",
+    }
+
+
+def test_the_unnamed_container_is_main_before_it_is_patched() -> None:
+    pod = build_pod(
+        _workflow(), _request({"name": "", "image": "x"}, {"containers": [{"name": "main", "image": "y"}]})
+    )
+    assert [(one["name"], one["image"]) for one in pod.spec["containers"]] == [("main", "y")]
+
+
+def test_environment_comes_from_sources_then_variables_in_order(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    for directory, name, key, value in (
+        (config.configmaps, "cm", "FROM_MAP", "m"),
+        (config.secrets, "sec", "key", "s3cret"),
+    ):
+        (directory / name).mkdir(parents=True)
+        (directory / name / key).write_text(value)
+    container = {
+        "envFrom": [
+            {"configMapRef": {"name": "absent", "optional": True}},
+            {"prefix": "P_", "configMapRef": {"name": "cm"}},
+        ],
+        "env": [
+            {"name": "A", "value": "1"},
+            {"name": "B", "value": "$(A)-$(LATER)-$(P_FROM_MAP)"},
+            {"name": "LATER", "value": "x"},
+            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {
+                "name": "NODE",
+                "valueFrom": {
+                    "fieldRef": {"fieldPath": "metadata.annotations['workflows.argoproj.io/node-name']"}
+                },
+            },
+            {"name": "S", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "key"}}},
+            {"name": "O", "valueFrom": {"secretKeyRef": {"name": "no", "key": "k", "optional": True}}},
+        ],
+    }
+    pod = build_pod(_workflow(), _request({"image": "x"}))
+    assert container_environment(pod, container, config) == {
+        "P_FROM_MAP": "m",
+        "A": "1",
+        "B": "1-$(LATER)-m",
+        "LATER": "x",
+        "NAME": pod.name,
+        "NODE": "w.root.train.executor",
+        "S": "s3cret",
+    }
+
+
+def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
+    pod = build_pod(_workflow(), _request({"image": "x"}))
+    container = {"env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}]}
+    with pytest.raises(
+        NodeError, match=r'Secret "n" has no key "k"; put its value into the file .*/secrets/n/k'
+    ):
+        container_environment(pod, container, _config(tmp_path))
+
+
+def test_the_launcher_binary_is_replaced_and_references_expanded() -> None:
+    main = {
+        "name": "main",
+        "command": [
+            "/kfp-launcher/launch",
+            "--pod_name",
+            "$(KFP_POD_NAME)",
+            "--task_name",
+            "--",
+            "--x=1",
+            "--",
+        ],
+        "args": ["sh", "-c", "a$$b"],
+    }
+    pod = build_pod(_workflow(), _request({"image": "x"}, {"containers": [main]}))
+    command = local_command(pod, {"KFP_POD_NAME": "n", "PATH": os.defpath})
+    assert command.is_launcher
+    assert command.argv == (
+        *LAUNCHER, "--pod_name", "n", "--task_name", "--", "--x=1", "--", "sh", "-c", "a$b"
+    )  # fmt: skip
+
+
+def test_an_importer_is_the_launcher_without_a_user_command() -> None:
+    pod = build_pod(
+        _workflow(), _request({"command": ["launcher-v2"], "args": ["--executor_type", "importer"]})
+    )
+    assert local_command(pod, {}).argv == (*LAUNCHER, "--executor_type", "importer")
+
+
+@pytest.mark.parametrize(
+    ("patch", "named"),
+    [
+        ({"initContainers": [{"name": "user-init"}]}, 'init container "user-init"'),
+        ({"containers": [{"name": "main"}, {"name": "oci-0"}]}, 'container "oci-0"'),
+        (
+            {
+                "containers": [{"name": "main", "volumeMounts": [{"name": "pvc", "mountPath": "/data"}]}],
+                "volumes": [{"name": "pvc", "persistentVolumeClaim": {"claimName": "c"}}],
+            },
+            'volume "pvc" (persistentVolumeClaim) cannot be mounted at /data',
+        ),
+    ],
+)
+def test_what_only_a_cluster_can_provide_is_refused_by_name(
+    patch: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    base = {
+        "initContainers": [{"name": "kfp-launcher"}],
+        "volumes": [{"name": "gcs-scratch", "emptyDir": {}}],
+    }
+    pod = build_pod(_workflow(), _request({"image": "x"}, patch, **base))
+    with pytest.raises(NodeError) as caught:
+        check_runnable(pod, workspace=tmp_path)
+    assert named in str(caught.value)
+
+
+# Running ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_pod_that_exits_with_zero_succeeds_and_its_output_is_kept(tmp_path: Path) -> None:
+    pods = _pods(tmp_path)
+    request = _request(_python("import sys; print('out'); print('err', file=sys.stderr)"))
+    assert await pods.run(request) == PodResult(phase=Phase.SUCCEEDED, exit_code=0)
+    assert pods.log_file(request.node.id).read_text() == "out\nerr\n"
+    assert pods.started == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [("import sys; sys.exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)],
+)
+async def test_another_exit_code_fails_with_argos_message(tmp_path: Path, code: str, exit_code: int) -> None:
+    result = await _pods(tmp_path).run(_request(_python(code)))
+    assert result == PodResult(
+        phase=Phase.FAILED, message=f"main: Error (exit code {exit_code})", exit_code=exit_code
+    )
+
+
+async def test_a_command_that_does_not_exist_names_task_and_command(tmp_path: Path) -> None:
+    result = await _pods(tmp_path).run(_request({"image": "img:1", "command": ["no-such-tool"]}))
+    assert result.phase is Phase.ERROR
+    assert 'task "train": command "no-such-tool" not found' in result.message
+    assert "img:1" in result.message
+
+
+async def test_a_pod_sees_its_own_environment_and_little_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNRELATED", "1")
+    monkeypatch.setenv("AWS_REGION", "r")
+    pods = _pods(tmp_path, variables={"KFP_API_URL": "http://api"})
+    container = _python("import json, os; print(json.dumps(dict(os.environ, cwd=os.getcwd())))")
+    request = _request(container | {"env": [{"name": "X", "value": "$(KFP_POD)"}]})
+    await pods.run(request)
+    seen = json.loads(pods.log_file(request.node.id).read_text())
+    directory = tmp_path / "pods" / request.node.id
+    assert "UNRELATED" not in seen
+    assert seen["AWS_REGION"] == "r"
+    assert seen["KFP_API_URL"] == "http://api"
+    assert seen["X"] == "$(KFP_POD)"
+    assert seen["KFP_POD_NAME"] == request.node.id
+    assert seen["TMPDIR"] == str(directory / "tmp")
+    assert seen["KFP_LOCAL_OUTPUTS_DIR"] == str(directory / "outputs")
+    assert seen["cwd"] == str(directory / "work")
+
+
+async def test_concurrent_pods_have_separate_directories(tmp_path: Path) -> None:
+    pods = _pods(tmp_path)
+    requests = [_request(_python("import os; print(os.environ['KFP_LOCAL_OUTPUTS_DIR'])")) for _ in range(2)]
+    requests[1].node.id = "w-2"
+    await asyncio.gather(*(pods.run(request) for request in requests))
+    assert len({pods.log_file(request.node.id).read_text() for request in requests}) == 2
+
+
+_CHILDREN = """
+    import subprocess, sys, time
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    print(child.pid, flush=True)
+    open("ready", "w").close()
+"""
+
+
+async def _started(directory: Path) -> None:
+    async with asyncio.timeout(20):
+        while not (directory / "work" / "ready").exists():  # noqa: ASYNC110 (another process makes it)
+            await asyncio.sleep(0.01)
+
+
+def _alive(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def _gone(process: int) -> None:
+    async with asyncio.timeout(20):
+        while _alive(process):  # noqa: ASYNC110 (the kernel tells nobody)
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_finished_pod_left_running_is_killed(tmp_path: Path) -> None:
+    pods = _pods(tmp_path)
+    request = _request(_python(_CHILDREN))
+    await pods.run(request)
+    await _gone(int(pods.log_file(request.node.id).read_text()))
+
+
+@pytest.mark.parametrize("ignores_sigterm", [False, True])
+async def test_cancelling_a_pod_leaves_no_process(tmp_path: Path, *, ignores_sigterm: bool) -> None:
+    pods = _pods(tmp_path, grace=0.2)
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if ignores_sigterm else ""
+    request = _request(_python(ignore + textwrap.dedent(_CHILDREN) + "time.sleep(600)"))
+    running = asyncio.ensure_future(pods.run(request))
+    await _started(tmp_path / "pods" / request.node.id)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await _gone(int(pods.log_file(request.node.id).read_text()))
+
+
+async def test_a_pod_dies_with_the_runner_however_that_dies(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import asyncio, sys
+        from pathlib import Path
+        from tests.local_stack.runner.test_pods import _pods, _python, _request
+        code = "import os, time; print(os.getpid(), flush=True); open('ready', 'w').close(); time.sleep(600)"
+        asyncio.run(_pods(Path({str(tmp_path)!r})).run(_request(_python(code))))
+    """)
+    request = _request({"image": "x"})
+    runner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL
+    )
+    await _started(tmp_path / "pods" / request.node.id)
+    pod = int((tmp_path / "pods" / request.node.id / "main.log").read_text())
+    assert _alive(pod)
+    runner.send_signal(signal.SIGKILL)
+    await runner.wait()
+    await _gone(pod)
+
+
+async def test_what_pods_started_dies_with_the_runner_even_when_it_ignores_sigterm(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import asyncio, sys
+        from pathlib import Path
+        from local_stack.runner.reaper import RUN_MARK, Reaper
+        from tests.local_stack.runner.test_pods import _CHILDREN, _pods, _python, _request
+        from textwrap import dedent
+        code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n" + dedent(_CHILDREN)
+        async def main():
+            pods = _pods(Path({str(tmp_path)!r}), variables={{RUN_MARK: {tmp_path.name!r}}})
+            async with Reaper({tmp_path.name!r}, grace_seconds=0.1):
+                await pods.run(_request(_python(code + "time.sleep(600)")))
+        asyncio.run(main())
+    """)
+    request = _request({"image": "x"})
+    runner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL
+    )
+    await _started(tmp_path / "pods" / request.node.id)
+    grandchild = int((tmp_path / "pods" / request.node.id / "main.log").read_text())
+    assert _alive(grandchild)
+    runner.send_signal(signal.SIGKILL)
+    await runner.wait()
+    await _gone(grandchild)
+
+
+async def test_the_reaper_ends_with_its_run() -> None:
+    async with asyncio.timeout(20):
+        async with Reaper("no-such-run") as reaper:
+            process = reaper._process
+        assert process is not None
+        assert process.returncode == 0
