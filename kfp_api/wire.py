@@ -110,6 +110,8 @@ class WireMessage(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         protected_namespaces=(),
+        # Validators are built at first use: a service that starts must not pay for what it may never read.
+        defer_build=True,
     )
 
     INT64_FIELDS: ClassVar[frozenset[str]] = frozenset()

@@ -26,6 +26,8 @@ class IrModel(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         protected_namespaces=(),
+        # Validators are built at first use: a service that starts must not pay for what it may never read.
+        defer_build=True,
     )
 
     @model_validator(mode="before")

@@ -202,7 +202,7 @@ class InitContainer(IrModel):
     env: list[EnvVar] = Field(default_factory=list)
     volume_mounts: list[InitContainerVolumeMount] = Field(default_factory=list)
     restart_policy: str | None = None
-    resources: InitContainerResources = InitContainerResources()
+    resources: InitContainerResources = Field(default_factory=InitContainerResources)
 
 
 class KubernetesExecutorConfig(IrModel):

@@ -247,15 +247,15 @@ class ComponentRef(IrModel):
 class TaskSpec(IrModel):
     """One task of a DAG (``PipelineTaskSpec``)."""
 
-    task_info: TaskInfo = TaskInfo()
-    component_ref: ComponentRef = ComponentRef()
-    inputs: TaskInputs = TaskInputs()
+    task_info: TaskInfo = Field(default_factory=TaskInfo)
+    component_ref: ComponentRef = Field(default_factory=ComponentRef)
+    inputs: TaskInputs = Field(default_factory=TaskInputs)
     dependent_tasks: list[str] = Field(default_factory=list)
-    caching_options: CachingOptions = CachingOptions()
-    trigger_policy: TriggerPolicy = TriggerPolicy()
+    caching_options: CachingOptions = Field(default_factory=CachingOptions)
+    trigger_policy: TriggerPolicy = Field(default_factory=TriggerPolicy)
     parameter_iterator: ParameterIterator | None = None
     artifact_iterator: ArtifactIterator | None = None
-    iterator_policy: IteratorPolicy = IteratorPolicy()
+    iterator_policy: IteratorPolicy = Field(default_factory=IteratorPolicy)
     retry_policy: RetryPolicy | None = None
 
     @property
@@ -315,7 +315,7 @@ class DagSpec(IrModel):
     """A DAG: tasks by key, and outputs."""
 
     tasks: dict[str, TaskSpec] = Field(default_factory=dict)
-    outputs: DagOutputs = DagOutputs()
+    outputs: DagOutputs = Field(default_factory=DagOutputs)
 
 
 class TaskConfigPassthrough(IrModel):
@@ -328,8 +328,8 @@ class TaskConfigPassthrough(IrModel):
 class ComponentSpec(IrModel):
     """A component: interface, and either a DAG or an executor label."""
 
-    input_definitions: InputDefinitions = InputDefinitions()
-    output_definitions: OutputDefinitions = OutputDefinitions()
+    input_definitions: InputDefinitions = Field(default_factory=InputDefinitions)
+    output_definitions: OutputDefinitions = Field(default_factory=OutputDefinitions)
     dag: DagSpec | None = None
     executor_label: str = ""
     task_config_passthroughs: list[TaskConfigPassthrough] = Field(default_factory=list)
@@ -386,8 +386,8 @@ class ValueOrRuntimeParameter(IrModel):
 class ImporterSpec(IrModel):
     """What an importer imports."""
 
-    artifact_uri: ValueOrRuntimeParameter = ValueOrRuntimeParameter()
-    type_schema: ArtifactTypeSchema = ArtifactTypeSchema()
+    artifact_uri: ValueOrRuntimeParameter = Field(default_factory=ValueOrRuntimeParameter)
+    type_schema: ArtifactTypeSchema = Field(default_factory=ArtifactTypeSchema)
     properties: dict[str, Any] = Field(default_factory=dict)
     custom_properties: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, Value] = Field(default_factory=dict)
@@ -421,7 +421,7 @@ class PipelineInfo(IrModel):
 class PipelineSpec(IrModel):
     """A compiled pipeline."""
 
-    pipeline_info: PipelineInfo = PipelineInfo()
+    pipeline_info: PipelineInfo = Field(default_factory=PipelineInfo)
     deployment_spec: DeploymentSpec | None = None
     schema_version: str = ""
     sdk_version: str = ""
