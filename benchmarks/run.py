@@ -1,8 +1,8 @@
 """Benchmarks of the service and the local stack: `make bench`.
 
-Measures what users feel: how soon the sidecar is ready and how big it is, what a driver call costs and whether
-that grows with the run, and what a task costs on one machine. Numbers depend on the machine: compare ratios
-within one run, and write them to docs/benchmarks.md.
+Measures what users feel: how soon the sidecar is ready and how big it is, what a driver call costs and
+whether that grows with the run, and what a task costs on one machine. Numbers depend on the machine: compare
+ratios within one run, and write them to docs/benchmarks.md.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ def start_up(directory: Path) -> list[tuple[str, str]]:
 
 
 async def driver_calls(directory: Path) -> list[tuple[str, str]]:
-    """One loop of many iterations, driven call by call: cost at its beginning, at its end, and at 16 in flight."""
+    """One loop of many iterations, call by call: its beginning, its end, and in between 16 at once."""
     rows: list[tuple[str, str]] = []
     async with stack(directory) as (local, client, agent):
         run = await client.create_run(
@@ -124,8 +124,14 @@ async def driver_calls(directory: Path) -> list[tuple[str, str]]:
         rows += [
             ("container driver call: median, tasks 1 to 50 of the run", f"{ms(first)} ms"),
             (f"container driver call: median, tasks {ITERATIONS - 50} to {ITERATIONS}", f"{ms(last)} ms"),
-            (f"container driver calls at {IN_FLIGHT} in flight, API on the same two cores", f"{rate:.0f} per second"),
-            (f"service: resident after {ITERATIONS} calls with log upload", f"{resident(process.pid):.0f} MiB"),
+            (
+                f"container driver calls at {IN_FLIGHT} in flight, API on the same two cores",
+                f"{rate:.0f} per second",
+            ),
+            (
+                f"service: resident after {ITERATIONS} calls with log upload",
+                f"{resident(process.pid):.0f} MiB",
+            ),
         ]
     return rows
 

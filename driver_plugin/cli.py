@@ -9,6 +9,7 @@ is an expected failure: its text is printed as one line.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -43,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen is None:
         _overview().parse_args(arguments)
         return 2
+    try:
+        return _run(chosen, arguments[1:])
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _run(chosen: Command, arguments: Sequence[str]) -> int:
     module = import_module(chosen.module)
     parser = argparse.ArgumentParser(
         prog=f"kfp-driver {chosen.name}",
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.configure(parser)
     try:
-        exit_code: int = module.run(parser.parse_args(arguments[1:]))
+        exit_code: int = module.run(parser.parse_args(arguments))
     except Exception as error:
         expected = getattr(error, "exit_code", None)
         if not isinstance(expected, int):

@@ -18,9 +18,17 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux); for ``preexec_fn``."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def death_signal(number: signal.Signals) -> Callable[[], None]:
+    """A ``preexec_fn``: the child gets this signal when its parent dies, however the parent dies (Linux)."""
+    parent = os.getpid()
+
+    def arm() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:
+            # The parent died between fork and here: nobody will send the signal any more.
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return arm
 
 
 class Termination:
@@ -85,7 +93,7 @@ async def run_command(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=death_signal(signal.SIGKILL),
         )
     except OSError as error:
         raise LauncherError(f'exec: "{command[0]}": {error.strerror}') from error

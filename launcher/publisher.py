@@ -5,19 +5,16 @@ before its outputs. A repeated attempt skips what its row already has.
 """
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from kfp_api.errors import ApiServerError, ApiUnavailableError
-from kfp_api.messages import Artifact, CreateArtifactRequest, InputOutputs, IOParameter, PipelineTask
+from kfp_api.checked_creation import stored_artifacts
+from kfp_api.messages import CreateArtifactRequest, InputOutputs, IOParameter, PipelineTask
 from launcher import object_store
 from launcher.outputs import OutputArtifact
 from launcher.session import TaskSession
 from propagation.output_identity import output_type_and_producer
-
-_CREATE_ATTEMPTS = 3
 
 
 async def publish(
@@ -44,52 +41,16 @@ async def publish(
 
 
 async def create_artifacts(session: TaskSession, artifacts: Sequence[OutputArtifact]) -> None:
-    """Create the artifact rows and their output links; those that our row already has are skipped.
+    """Create the artifact rows and their output links.
 
-    Creation is not idempotent on the server. After an answer that was lost or failed, the row is read
-    again before the rest is sent once more (spec KFP_API 11 rule 5).
+    A repeated attempt of the pod skips what the row has from an earlier one (spec KFP_API 11 rule 5).
     """
-    missing = list(artifacts)
-    for attempt in range(_CREATE_ATTEMPTS):
-        if attempt or session.attempt_index:
-            missing = [
-                output for output in missing if not _is_present(output, await _current_outputs(session))
-            ]
-        if not missing:
-            return
-        try:
-            await session.client.create_artifacts([_request(session, output) for output in missing])
-        except (ApiUnavailableError, ApiServerError):
-            if attempt == _CREATE_ATTEMPTS - 1:
-                raise
-        else:
-            return
-
-
-async def _current_outputs(session: TaskSession) -> list[tuple[str, Artifact]]:
-    task = await session.view.task(session.task.task_id, fresh=True)
-    return [(group.artifact_key, artifact) for group in task.output_artifacts for artifact in group.artifacts]
-
-
-def _is_present(output: OutputArtifact, current: Sequence[tuple[str, Artifact]]) -> bool:
-    wanted = output.artifact
-    for key, artifact in current:
-        if key != output.key:
-            continue
-        if wanted.uri is not None and artifact.uri == wanted.uri:
-            return True
-        same_number = (
-            wanted.number_value is not None
-            and artifact.number_value is not None
-            and math.isclose(wanted.number_value, artifact.number_value, rel_tol=0.0)
-        )
-        if (
-            wanted.uri is None
-            and artifact.name == wanted.name
-            and (same_number or wanted.number_value is None)
-        ):
-            return True
-    return False
+    requests = [_request(session, output) for output in artifacts]
+    if session.attempt_index:
+        outputs = (await session.view.task(session.task.task_id, fresh=True)).output_artifacts
+        requests = [request for request in requests if not stored_artifacts(outputs, request)]
+    if requests:
+        await session.client.create_artifacts(requests)
 
 
 def _request(session: TaskSession, output: OutputArtifact) -> CreateArtifactRequest:

@@ -184,6 +184,7 @@ async def _with_stack(job: _Job, name: str, screen: Screen, interruption: _Inter
         LocalStack(job.data, workspace=workspace) as stack,
         KfpApiClient(stack.api_url) as client,
     ):
+        await _settle_interrupted_runs(client)
         run = await client.create_run(
             Run(
                 display_name=job.display_name,
@@ -281,6 +282,28 @@ async def _supervised(engine: Engine, stack: LocalStack, progress: Progress) -> 
         for task in (running, watching, drawing):
             task.cancel()
         await asyncio.wait({running, watching, drawing})
+
+
+async def _settle_interrupted_runs(client: KfpApiClient) -> None:
+    """End the runs of a runner that was killed: nobody executes them any more."""
+    page_token = ""
+    while True:
+        page = await client.list_runs(page_size=200, page_token=page_token)
+        for run in page.runs:
+            if not run.is_finished:
+                await client.report_workflow(_interrupted(run))
+        if not (page_token := page.next_page_token):
+            return
+
+
+def _interrupted(run: Run) -> dict[str, Any]:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": run.display_name, "labels": {"pipeline/runid": run.run_id}},
+        "spec": {},
+        "status": {"phase": Phase.FAILED.value, "finishedAt": format_timestamp(datetime.now(UTC))},
+    }
 
 
 def _report(workflow: Workflow, phase: Phase, finished: datetime | None = None) -> dict[str, Any]:

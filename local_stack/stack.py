@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from launcher.process import death_signal
 from local_stack.data_directory import DataDirectory
-from local_stack.runner.processes import death_signal, kill_tree, send
+from local_stack.runner.processes import kill_tree, send
 
 START_TIMEOUT: Final = 30.0
 STOP_GRACE: Final = 10.0

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from launcher.process import death_signal
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.errors import NodeError
 from local_stack.runner.nodes import Node, Phase
 from local_stack.runner.pod_build import ConfigDirectories, Pod, build_pod, container_environment
 from local_stack.runner.pod_command import LocalCommand, check_runnable, local_command
-from local_stack.runner.processes import death_signal, kill_marked, kill_tree, send
+from local_stack.runner.processes import kill_marked, kill_tree, send
 from local_stack.runner.python_environment import PipInstall, PythonEnvironment
 from local_stack.runner.workflow import Workflow
 

@@ -1,31 +1,12 @@
-"""Child processes that cannot outlive us: death signals, whole-tree kills, leftovers found by a mark.
+"""Child processes that cannot outlive us: whole-tree kills, and leftovers found by a mark (Linux)."""
 
-Linux only where it matters: the death signal is ``prctl``, descendants and marks are read from ``/proc``.
-"""
-
-import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PROC: Final = Path("/proc")
-
-
-def death_signal(number: signal.Signals) -> Callable[[], None]:
-    """A ``preexec_fn``: the child gets this signal when its parent dies, however the parent dies."""
-    parent = os.getpid()
-
-    def arm() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number))
-        if os.getppid() != parent:
-            # The parent died between fork and here: nobody will send the signal any more.
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return arm
 
 
 def kill_tree(root: int) -> None:

@@ -79,9 +79,8 @@ def test_stopped_run_leaves_no_process_and_the_directory_works_again(
     assert again.returncode == 0, again.stdout + again.stderr
     stopped, finished = stored_runs(data)
     assert finished.run.state is RuntimeState.SUCCEEDED
-    if number is not signal.SIGKILL:
-        assert stopped.run.state is RuntimeState.FAILED
-        assert TaskState.RUNNING not in {task.state for task in stopped.tasks}
+    assert stopped.run.state is RuntimeState.FAILED
+    assert TaskState.RUNNING not in {task.state for task in stopped.tasks}
 
 
 def test_second_run_on_a_directory_in_use_is_refused(tmp_path: Path) -> None:
