@@ -4,8 +4,7 @@
 aiohttp. ``driver_plugin.serve`` runs both as a process.
 """
 
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,27 +13,16 @@ from typing import Final
 
 from aiohttp import web
 
-from driver_plugin.argo.arguments import DriverCall
-from driver_plugin.argo.replies import DriverResult
-from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
-from driver_plugin.errors import ConfigurationError
+from driver_plugin.driving import BackgroundDrivers
 from driver_plugin.http.authentication import AgentToken
 from driver_plugin.http.execute import MAX_BODY_BYTES, PATH, ExecuteTemplate, json_response
-from driver_plugin.invocation import Drive, GiveUp, Invocations, Timing
-from driver_plugin.kubernetes import KubernetesClient
+from driver_plugin.invocation import Drive, Invocations, Timing
 from driver_plugin.metrics import Metrics
-from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
-from driver_plugin.system_logs.capture import InvocationLog, current_log
 from driver_plugin.system_logs.location import derive_log_root
 from driver_plugin.system_logs.records import InvocationLogs
 from driver_plugin.system_logs.store import open_store
 from driver_plugin.system_logs.upload import LogUploader
-from kfp_api.client import KfpApiClient
-from kfp_api.credentials import Credentials, NoCredentials, TokenFileCredentials, TokenMode
-from kfp_api.run_view import RunCache
-from kfp_api.transport import ApiCall
-from resolver.expressions import ExpressionEngine
 
 KEEP_ALIVE_SECONDS: Final = 130.0
 """Longer than the agent keeps idle connections (90 s); otherwise its next call may fail a node."""
@@ -47,6 +35,7 @@ class Service:
     """The running parts that the process looks after."""
 
     invocations: Invocations
+    drivers: BackgroundDrivers
     uploader: LogUploader
     token: AgentToken
     metrics: Metrics
@@ -74,9 +63,8 @@ async def open_service(
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        give_up: GiveUp | None = None
-        if drive is None:
-            drive, give_up = await _drivers(settings, metrics, stack)
+        drivers = BackgroundDrivers(settings, metrics)
+        await stack.enter_async_context(drivers)
         log_root = None
         if settings.log_upload:
             log_root = derive_log_root(settings.log_root, Path(settings.launcher_config_dir))
@@ -84,8 +72,14 @@ async def open_service(
         logs = InvocationLogs(log_root, uploader=uploader, level=settings.log_level)
         yield Service(
             invocations=Invocations(
-                drive, give_up=give_up, settings=settings, logs=logs, metrics=metrics, timing=timing
+                drive or drivers.drive,
+                give_up=drivers.give_up if drive is None else None,
+                settings=settings,
+                logs=logs,
+                metrics=metrics,
+                timing=timing,
             ),
+            drivers=drivers,
             uploader=uploader,
             token=AgentToken(Path(settings.agent_token_file)),
             metrics=metrics,
@@ -115,88 +109,3 @@ def create_runner(service: Service) -> web.AppRunner:
 
 async def _not_found(_request: web.Request) -> web.Response:
     return json_response(HTTPStatus.NOT_FOUND, {"error": "not found"})
-
-
-async def _drivers(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> tuple[Drive, GiveUp]:
-    client = KfpApiClient(
-        settings.api_url,
-        credentials=_credentials(settings),
-        allowed_hosts=settings.credential_hosts,
-        verify=_trust(settings),
-        observer=_observer(metrics),
-    )
-    await stack.enter_async_context(client)
-    kubernetes = KubernetesClient.in_cluster()
-    if kubernetes is not None:
-        await stack.enter_async_context(kubernetes)
-    services = DriverServices(
-        client=client,
-        run_cache=RunCache(),
-        settings=settings,
-        expressions=ExpressionEngine(),
-        kubernetes=kubernetes,
-        # A mounted configuration is one namespace's; the central service serves many.
-        launcher_config=LauncherConfigReader(
-            directory=Path(settings.launcher_config_dir) if settings.caller_auth == "agent-token" else None,
-            kubernetes=kubernetes,
-        ),
-    )
-
-    async def drive(call: DriverCall, log: InvocationLog) -> DriverResult:
-        return await run_driver(call, services, log)
-
-    async def fail_row(call: DriverCall, log: InvocationLog, message: str) -> None:
-        await give_up(call, services, log, message)
-
-    return drive, fail_row
-
-
-def _credentials(settings: Settings) -> Credentials:
-    match settings.token_mode:
-        case "none":
-            return NoCredentials()
-        case "tokenrequest":
-            raise ConfigurationError("KFP_TOKEN_MODE=tokenrequest is not supported; use run, base or none")
-        case mode:
-            run_token, base_token = Path(settings.token_path), Path(settings.base_token_path)
-            return TokenFileCredentials(run_token, base_token, mode=TokenMode(mode))
-
-
-def _trust(settings: Settings) -> ssl.SSLContext | bool:
-    """The system's trust store with the configured anchors added."""
-    if not settings.ca_file and not settings.ca_pem:
-        return True
-    context = ssl.create_default_context()
-    for variable, anchors in (
-        ("KFP_CA_FILE", {"cafile": settings.ca_file}),
-        ("KFP_CA_PEM", {"cadata": settings.ca_pem}),
-    ):
-        if not any(anchors.values()):
-            continue
-        try:
-            context.load_verify_locations(**anchors)
-        except (OSError, ValueError):
-            raise ConfigurationError(f"{variable}: no certificates can be read from it") from None
-    return context
-
-
-def _observer(metrics: Metrics) -> Callable[[ApiCall], None]:
-    def observe(call: ApiCall) -> None:
-        status = "none" if call.status is None else str(call.status)
-        metrics.api_requests.labels(call.operation, status).inc()
-        metrics.api_seconds.labels(call.operation).observe(call.seconds)
-        if call.attempt > 1:
-            metrics.api_retries.inc()
-        log = current_log.get()
-        if log is not None:
-            log.info(
-                "KFP API request",
-                method=call.method,
-                path=call.path,
-                status=status,
-                ms=round(call.seconds * 1000),
-                attempt=call.attempt,
-                bytes=call.bytes,
-            )
-
-    return observe

@@ -144,6 +144,7 @@ async def serve(
                 gc.freeze()
                 with _ready(ready_file, api[0], health):
                     structlog.get_logger("serve").info("serving", url=url_of(api[0]), health=url_of(health))
+                    service.drivers.warm_up()
                     number = await stopped
                 await _stop(service)
         finally:

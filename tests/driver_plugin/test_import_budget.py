@@ -8,6 +8,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 FORBIDDEN = (
     "boto3", "botocore", "s3transfer", "sqlalchemy", "jinja2", "kfp", "kubernetes", "yaml", "google.protobuf",
     "cel_expr_python", "compiler", "launcher", "local_stack",
@@ -17,25 +19,46 @@ BUDGET_SECONDS = 1.5
 PROBE = """
 import json, sys, time
 started = time.process_time()
-import driver_plugin.serve
+import {module}
 seconds = time.process_time() - started
 status = open("/proc/self/status").read()
 kibibytes = int(status.split("VmRSS:")[1].split()[0])
-print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules), "mebibytes": kibibytes / 1024}))
+print(json.dumps(dict(seconds=seconds, modules=sorted(sys.modules), mebibytes=kibibytes / 1024)))
 """
 
 
-def test_serving_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    "module",
+    ["driver_plugin.serve", "driver_plugin.drivers.opening"],
+    ids=["until ready", "behind the first call"],
+)
+def test_serving_imports_nothing_heavy(module: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", PROBE.format(module=module)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     measured = json.loads(ended.stdout)
     modules = measured["modules"]
     sys.stdout.write(
-        f"serve: {measured['seconds']:.3f} s of processor time, {len(modules)} modules, "
+        f"{module}: {measured['seconds']:.3f} s of processor time, {len(modules)} modules, "
         f"{measured['mebibytes']:.0f} MiB resident\n"
     )
 
     heavy = [name for name in modules if any(name == bad or name.startswith(f"{bad}.") for bad in FORBIDDEN)]
     assert heavy == []
     assert measured["seconds"] < BUDGET_SECONDS
+
+
+def test_service_is_ready_before_clients_and_models_are_imported() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROBE.format(module="driver_plugin.serve")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    modules = set(json.loads(ended.stdout)["modules"])
+    assert not modules & {"httpx", "tenacity", "kfp_api.messages", "kfp_api.ir.pipeline", "resolver.inputs"}

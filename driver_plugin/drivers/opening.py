@@ -1,0 +1,91 @@
+"""Opens what the drivers use and runs them: everything that is heavy to import hangs on this module.
+
+:class:`driver_plugin.driving.BackgroundDrivers` imports it once the service listens.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from driver_plugin.argo.arguments import DriverCall
+from driver_plugin.argo.replies import DriverResult
+from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
+from driver_plugin.kubernetes import KubernetesClient
+from driver_plugin.metrics import Metrics
+from driver_plugin.podspec.launcher_config import LauncherConfigReader
+from driver_plugin.settings import Settings
+from driver_plugin.system_logs.capture import InvocationLog, current_log
+from kfp_api.client import KfpApiClient
+from kfp_api.credentials import Credentials
+from kfp_api.run_view import RunCache
+from kfp_api.transport import ApiCall
+from resolver.expressions import ExpressionEngine
+
+
+class OpenDrivers:
+    """The three drivers with their clients open."""
+
+    def __init__(self, services: DriverServices) -> None:
+        self._services = services
+
+    async def drive(self, call: DriverCall, log: InvocationLog) -> DriverResult:
+        """Run the driver of a call once."""
+        return await run_driver(call, self._services, log)
+
+    async def give_up(self, call: DriverCall, log: InvocationLog, message: str) -> None:
+        """Mark the call's row FAILED, as far as that can be done."""
+        await give_up(call, self._services, log, message)
+
+
+@asynccontextmanager
+async def open_drivers(
+    settings: Settings, metrics: Metrics, *, credentials: Credentials, trust: ssl.SSLContext | bool
+) -> AsyncIterator[OpenDrivers]:
+    """Open the clients, and close them at the end."""
+    async with AsyncExitStack() as stack:
+        client = KfpApiClient(
+            settings.api_url,
+            credentials=credentials,
+            allowed_hosts=settings.credential_hosts,
+            verify=trust,
+            observer=_observer(metrics),
+        )
+        await stack.enter_async_context(client)
+        kubernetes = KubernetesClient.in_cluster()
+        if kubernetes is not None:
+            await stack.enter_async_context(kubernetes)
+        # A mounted configuration is one namespace's; the central service serves many.
+        mounted = Path(settings.launcher_config_dir) if settings.caller_auth == "agent-token" else None
+        yield OpenDrivers(
+            DriverServices(
+                client=client,
+                run_cache=RunCache(),
+                settings=settings,
+                expressions=ExpressionEngine(),
+                kubernetes=kubernetes,
+                launcher_config=LauncherConfigReader(directory=mounted, kubernetes=kubernetes),
+            )
+        )
+
+
+def _observer(metrics: Metrics) -> Callable[[ApiCall], None]:
+    def observe(call: ApiCall) -> None:
+        status = "none" if call.status is None else str(call.status)
+        metrics.api_requests.labels(call.operation, status).inc()
+        metrics.api_seconds.labels(call.operation).observe(call.seconds)
+        if call.attempt > 1:
+            metrics.api_retries.inc()
+        log = current_log.get()
+        if log is not None:
+            log.info(
+                "KFP API request",
+                method=call.method,
+                path=call.path,
+                status=status,
+                ms=round(call.seconds * 1000),
+                attempt=call.attempt,
+                bytes=call.bytes,
+            )
+
+    return observe
