@@ -30,6 +30,7 @@ from kfp_api.messages import Run, RuntimeConfig
 from kfp_api.wire import format_timestamp
 from local_stack.data_directory import DataDirectory
 from local_stack.run_outcome import RunOutcome, show_outcome
+from local_stack.run_report import in_order_of_work
 from local_stack.runner.agent import PluginAgent
 from local_stack.runner.engine import Engine
 from local_stack.runner.nodes import Node, Phase
@@ -169,6 +170,7 @@ async def _run(job: _Job, name: str, screen: Screen) -> int:
             return 128 + interruption.number
         except KfpApiError as error:
             raise LocalRunError(f"the embedded KFP API: {error}") from error
+    outcome = replace(outcome, tasks=in_order_of_work(outcome.tasks, job.pipeline.spec))
     show_outcome(screen, outcome, stopped_by=interruption.name)
     if interruption.number is not None:
         return 128 + interruption.number

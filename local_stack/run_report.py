@@ -7,15 +7,29 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
-from kfp_api.messages import Artifact, ArtifactType, IOArtifact, PipelineTask, TaskState, TaskType
+from kfp_api.ir.pipeline import PipelineSpec
+from kfp_api.messages import (
+    Artifact,
+    ArtifactType,
+    IOArtifact,
+    IOParameter,
+    PipelineTask,
+    TaskState,
+    TaskType,
+)
 from local_stack.terminal import Screen, duration_text
+from propagation.state_rules import dependencies_of
+from resolver.scope import ScopePath
 
 _VALUE_WIDTH: Final = 60
 _LISTED: Final = 3
 _EXECUTOR_LOGS: Final = "executor-logs"
+_INTERNAL: Final = "pipelinechannel--"
+"""The SDK's names for what passes through groups of tasks; the producing task shows the same output."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +41,29 @@ class _Line:
     details_prefix: str
 
 
+def in_order_of_work(tasks: Iterable[PipelineTask], spec: PipelineSpec) -> list[PipelineTask]:
+    """The rows so that a task stands behind those it waits for; rows keep only whole seconds."""
+    ranks: dict[int, dict[str, int]] = {}
+
+    def rank(row: PipelineTask) -> int:
+        enclosing = ScopePath.from_dot(spec, row.scope_path).parent.last
+        dag = enclosing.component.dag if enclosing else None
+        if dag is None:
+            return 0
+        if id(dag) not in ranks:
+            waits = {name: sorted(dependencies_of(task)) for name, task in sorted(dag.tasks.items())}
+            ranks[id(dag)] = {
+                name: place for place, name in enumerate(TopologicalSorter(waits).static_order())
+            }
+        return ranks[id(dag)].get(row.name, 0)
+
+    return sorted(tasks, key=rank)
+
+
 def show_tasks(screen: Screen, tasks: Sequence[PipelineTask], *, driver_logs: Mapping[str, Path]) -> None:
     """Print the tree of tasks: state, duration, decision, outputs, and where the driver's log lies.
 
-    ``driver_logs`` holds the logs' paths by task id.
+    Siblings stand by iteration, then in the given order. ``driver_logs`` holds the logs' paths by task id.
     """
     lines = list(_tree(tasks))
     width = max((len(line.name) for line in lines), default=0)
@@ -72,9 +105,8 @@ def _tree(tasks: Sequence[PipelineTask]) -> Iterator[_Line]:
         yield from below(root.task_id, "")
 
 
-def _order(row: PipelineTask) -> tuple[int, str, str]:
-    index = -1 if row.iteration_index is None else row.iteration_index
-    return (index, row.create_time.isoformat() if row.create_time else "", row.name)
+def _order(row: PipelineTask) -> int:
+    return -1 if row.iteration_index is None else row.iteration_index
 
 
 def _name(row: PipelineTask) -> str:
@@ -86,7 +118,7 @@ def _name(row: PipelineTask) -> str:
 def _duration(row: PipelineTask) -> str:
     if row.create_time is None or row.end_time is None or row.end_time < row.create_time:
         return ""
-    return duration_text((row.end_time - row.create_time).total_seconds())
+    return duration_text((row.end_time - row.create_time).total_seconds(), decimals=0)
 
 
 def _remark(row: PipelineTask) -> str:
@@ -95,23 +127,32 @@ def _remark(row: PipelineTask) -> str:
     if row.type is TaskType.LOOP and row.iteration_count is not None:
         return f"{row.iteration_count} iteration{'' if row.iteration_count == 1 else 's'}"
     if row.state in (TaskState.FAILED, TaskState.SKIPPED) and row.status_metadata is not None:
-        return row.status_metadata.message.partition("\n")[0]
-    return ""
+        message = row.status_metadata.message.partition("\n")[0]
+        if message:
+            return message
+    return "its condition is false" if row.state is TaskState.SKIPPED and not row.child_tasks else ""
 
 
 def _details(row: PipelineTask, log: Path | None) -> Iterator[str]:
     values: dict[str, list[str]] = {}
-    for parameter in row.output_parameters:
+    for parameter in sorted(row.output_parameters, key=_iteration):
+        if parameter.parameter_key.startswith(_INTERNAL):
+            continue
         text = json.dumps(parameter.value, ensure_ascii=False) if parameter.value is not None else "null"
         values.setdefault(parameter.parameter_key, []).append(_short(text))
     for key, texts in values.items():
         yield f"{key} = {_listed(texts)}"
     for output in row.output_artifacts:
-        if output.artifact_key == _EXECUTOR_LOGS:
+        if output.artifact_key == _EXECUTOR_LOGS or output.artifact_key.startswith(_INTERNAL):
             continue
         yield f"{output.artifact_key} → {_listed(_artifact_texts(output))}"
     if log is not None:
         yield f"driver log  {shown_path(log)}"
+
+
+def _iteration(parameter: IOParameter) -> int:
+    index = parameter.producer.iteration if parameter.producer else None
+    return -1 if index is None else index
 
 
 def _artifact_texts(output: IOArtifact) -> list[str]:

@@ -176,10 +176,10 @@ def task_path(workflow_name: str, node_name: str) -> str:
     return ("/".join(names) or workflow_name) + suffix
 
 
-def duration_text(seconds: float) -> str:
+def duration_text(seconds: float, *, decimals: int = 1) -> str:
     """``0.4s``, ``12.3s``, ``4m05s``, ``1h02m``."""
     if seconds < 60:  # noqa: PLR2004 (a minute)
-        return f"{max(seconds, 0.0):.1f}s"
+        return f"{max(seconds, 0.0):.{decimals}f}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
     return f"{hours}h{minutes_left:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -235,11 +235,11 @@ def test_the_tree_is_aligned_and_shows_decisions_outputs_and_driver_logs(
         Screen(stream, live=False, colour=False), rows, driver_logs={"t1": tmp_path / "logs" / "driver.log"}
     )
     assert stream.getvalue().splitlines() == [
-        "demo            failed        3.0s",
-        "├─ each         failed        3.0s  1 iteration",
-        "│  └─ work [0]  failed        3.0s  boom",
-        "└─ make         cached        3.0s  served from cache",
-        "      n = 3",
-        "      model → m",
-        "      driver log  logs/driver.log",
+        "demo            failed          3s",
+        "├─ make         cached          3s  served from cache",
+        "│     n = 3",
+        "│     model → m",
+        "│     driver log  logs/driver.log",
+        "└─ each         failed          3s  1 iteration",
+        "   └─ work [0]  failed          3s  boom",
     ]
