@@ -17,6 +17,8 @@ from kfp_api.messages import PipelineTask, Run, TaskType
 _DEFAULT_RUNS: Final = 256
 _DEFAULT_BYTES: Final = 64 * 1024 * 1024
 _DEFAULT_TASKS: Final = 20_000
+_DEFAULT_LOOPS: Final = 1_000
+_DEFAULT_LOOP_BYTES: Final = 16 * 1024 * 1024
 
 _Value = TypeVar("_Value")
 
@@ -81,6 +83,7 @@ class RunCache:
         max_runs: runs remembered at most.
         max_bytes: bound of the summed JSON sizes of their pipeline specs.
         max_tasks: task identities remembered at most.
+        max_loop_bytes: bound of the summed JSON sizes of the loop heads' inputs.
     """
 
     def __init__(
@@ -89,9 +92,13 @@ class RunCache:
         max_runs: int = _DEFAULT_RUNS,
         max_bytes: int = _DEFAULT_BYTES,
         max_tasks: int = _DEFAULT_TASKS,
+        max_loop_bytes: int = _DEFAULT_LOOP_BYTES,
     ) -> None:
         self._runs: BoundedCache[KnownRun] = BoundedCache(max_entries=max_runs, max_bytes=max_bytes)
         self._tasks: BoundedCache[PipelineTask] = BoundedCache(max_entries=max_tasks)
+        self._loops: BoundedCache[PipelineTask] = BoundedCache(
+            max_entries=_DEFAULT_LOOPS, max_bytes=max_loop_bytes
+        )
 
     @property
     def bytes(self) -> int:
@@ -129,6 +136,34 @@ class RunCache:
         else:
             self._tasks.put(task.run_id, task.task_id, value=identity)
         return identity
+
+    def loop(self, run_id: str, task_id: str) -> PipelineTask | None:
+        """A loop head with its inputs, as the tasks of its body see it."""
+        return self._loops.get(run_id, task_id)
+
+    def remember_loop(self, task: PipelineTask) -> None:
+        """Keep a loop head's place and inputs: once its driver succeeded, they do not change.
+
+        A retry of the run keeps input parameters, and does not run a driver again that succeeded.
+        """
+        if task.inputs is None:
+            return
+        head = PipelineTask(
+            name=task.name,
+            task_id=task.task_id,
+            run_id=task.run_id,
+            type=task.type,
+            type_attributes=task.type_attributes,
+            parent_task_id=task.parent_task_id or None,
+            scope_path=task.scope_path,
+            inputs=task.inputs,
+        )
+        size = len(orjson.dumps(task.inputs.to_wire()))
+        self._loops.put(task.run_id, task.task_id, value=head, size=size)
+
+    def forget_loop(self, run_id: str, task_id: str) -> None:
+        """Drop a loop head, because its driver runs again."""
+        self._loops.drop(run_id, task_id)
 
 
 def _facts(run: Run) -> Run:

@@ -78,6 +78,20 @@ class RunView:
             return await self._read_task(task_id)
         return await self._once(("task", task_id), lambda: self._read_task(task_id))
 
+    async def enclosing(self, task_id: str) -> PipelineTask:
+        """The parent row of a call, with its inputs; a loop head is read once per process.
+
+        It lists all its items and children: reading it for each task of its body would cost the square
+        of the loop (spec DRIVER 14). Of a remembered loop head, state and outputs are empty.
+        """
+        head = self._cache.loop(self.run_id, task_id)
+        if head is not None:
+            return head
+        task = await self.task(task_id)
+        if task.type is TaskType.LOOP:
+            self._cache.remember_loop(task)
+        return task
+
     async def task_identity(self, task_id: str) -> PipelineTask:
         """What never changes of a row: name, type, attributes, parent, scope path; other fields are empty."""
         known = self._cache.task(self.run_id, task_id)
@@ -138,6 +152,7 @@ class RunView:
         """Note a row that this call wrote, so that later reads of this call see it."""
         self._rows[task.task_id] = task
         self._cache.remember_task(task)
+        self._cache.forget_loop(task.run_id, task.task_id)
         if task.parent_task_id:
             self._parents[task.parent_task_id] = True
             for key in [key for key in self._children if key[0] == task.parent_task_id]:

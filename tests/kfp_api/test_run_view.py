@@ -192,6 +192,27 @@ async def test_identity_of_a_row_is_remembered_beyond_the_call(rows: Rows) -> No
     assert known.state is TaskState.RUNTIME_STATE_UNSPECIFIED
 
 
+async def test_loop_head_is_read_once_per_process_until_its_driver_writes_again(rows: Rows) -> None:
+    root = await rows.add("root")
+    head = await rows.add("root.loop", parent=root, kind=TaskType.LOOP, count=3)
+    first = await rows.view().enclosing(head.task_id)
+    rows.calls.clear()
+    again = await rows.view().enclosing(head.task_id)
+    assert rows.calls == []
+    assert (again.inputs, again.iteration_count, again.scope_path) == (first.inputs, 3, "root.loop")
+    rows.view().remember(first)
+    await rows.view().enclosing(head.task_id)
+    assert len(rows.calls) == 1
+
+
+async def test_other_parents_are_read_by_every_call(rows: Rows) -> None:
+    root = await rows.add("root")
+    for _ in range(2):
+        rows.calls.clear()
+        assert (await rows.view().enclosing(root.task_id)).task_id == root.task_id
+        assert len(rows.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("answers", "asked"),
     [
