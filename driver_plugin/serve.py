@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import orjson
 import structlog
 from aiohttp import web
 
@@ -32,6 +31,7 @@ from driver_plugin.listening import (
     listen_on_loopback,
     url_of,
 )
+from driver_plugin.ready_file import ReadyFile
 from driver_plugin.settings import Settings, document_settings
 from driver_plugin.system_logs import standard_output
 
@@ -185,20 +185,15 @@ def _on_stop_signals(stopped: "asyncio.Future[int]") -> None:
 @contextlib.contextmanager
 def _ready(path: Path | None, api: socket.socket, health: socket.socket) -> Iterator[None]:
     """The ready file, for as long as the service takes calls."""
-    if path is None:
-        yield
-        return
-    content = {"pid": os.getpid(), "url": url_of(api), "health_url": url_of(health)}
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    file = ReadyFile(path)
     try:
-        part.write_bytes(orjson.dumps(content) + b"\n")
-        part.replace(path)
+        file.write({"pid": os.getpid(), "url": url_of(api), "health_url": url_of(health)})
     except OSError as error:
         raise UsageError(f"--ready-file {path}: {error.strerror}") from error
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        file.remove()
 
 
 def _sockets(host: str | None, port: int, *, given: bool) -> list[socket.socket]:

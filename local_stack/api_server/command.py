@@ -21,9 +21,9 @@ import structlog
 from aiohttp import web
 
 from driver_plugin.listening import PortBusyError, listen, url_of
+from driver_plugin.ready_file import ReadyFile
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import FULL_VIEW_PAGE_SIZE, ServerConfig
-from local_stack.api_server.ready_file import ReadyFile
 from local_stack.api_server.storage.database import path_of_url
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ async def _serve(app: web.Application, listener: socket.socket, ready_path: Path
             ready.write({"pid": os.getpid(), "url": url_of(listener)})
         except OSError as error:
             raise UsageError(f"cannot write ready file {str(ready_path)!r}: {error.strerror}") from error
+        sys.stdout.write(f"KFP API at {url_of(listener)}, stop it with Ctrl-C\n")
+        sys.stdout.flush()
         return 128 + await signals.get()
     finally:
         ready.remove()
