@@ -120,7 +120,6 @@ async def driver_calls(directory: Path) -> list[tuple[str, str]]:
         await asyncio.gather(*(bounded(index) for index in range(50, ITERATIONS - 50)))
         rate = (ITERATIONS - 100) / (time.perf_counter() - started)
         last = [await drive(index) for index in range(ITERATIONS - 50, ITERATIONS)]
-        process = next(one for one in local._services if "driver" in one.command.name).process  # noqa: SLF001
         rows += [
             ("container driver call: median, tasks 1 to 50 of the run", f"{ms(first)} ms"),
             (f"container driver call: median, tasks {ITERATIONS - 50} to {ITERATIONS}", f"{ms(last)} ms"),
@@ -130,7 +129,7 @@ async def driver_calls(directory: Path) -> list[tuple[str, str]]:
             ),
             (
                 f"service: resident after {ITERATIONS} calls with log upload",
-                f"{resident(process.pid):.0f} MiB",
+                f"{resident(local.driver_pid):.0f} MiB",
             ),
         ]
     return rows

@@ -12,8 +12,8 @@ from typing import Final, NoReturn
 from pydantic import JsonValue
 
 from compiler.errors import ParameterError
-from kfp_api.ir.base import UNSET
 from kfp_api.ir.pipeline import InputParameter, ParameterType, PipelineSpec
+from kfp_api.wire import UNSET
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,4000}")
 

@@ -26,9 +26,9 @@ from compiler.templates.drivers import Identity
 from compiler.templates.pods import serialisation_noise
 from compiler.visitor import ROOT, walk
 from compiler.workspace import volume_claim_templates
-from kfp_api.ir.base import UNSET
 from kfp_api.ir.load import Pipeline
 from kfp_api.ir.pipeline import ContainerSpec, ImporterSpec, PipelineSpec, TaskSpec
+from kfp_api.wire import UNSET
 
 _COMPONENT_MARK: Final = {"pipelines.kubeflow.org/v2_component": "true"}
 

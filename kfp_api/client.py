@@ -19,13 +19,13 @@ from kfp_api.answers import list_of, object_of, parse
 from kfp_api.checked_creation import ArtifactCreation, LinkCreation, create_checked
 from kfp_api.credentials import Credentials
 from kfp_api.errors import ApiRequestError
+from kfp_api.filters import Filter
 from kfp_api.limits import check_artifact_request, sendable_task
 from kfp_api.messages import (
     Artifact,
     ArtifactTask,
     ArtifactTaskPage,
     CreateArtifactRequest,
-    Filter,
     PipelineTask,
     Run,
     RunPage,

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import orjson
 
-from kfp_api.messages import Filter
+from kfp_api.filters import Filter
 
 _ITERATION_KEY: Final = "iteration_index"
 _Item = TypeVar("_Item")

@@ -122,15 +122,7 @@ class RunCache:
 
     def remember_task(self, task: PipelineTask) -> PipelineTask:
         """Keep and return the identity of ``task``; a loop whose size is not known yet is not kept."""
-        identity = PipelineTask(
-            name=task.name,
-            task_id=task.task_id,
-            run_id=task.run_id,
-            type=task.type,
-            type_attributes=task.type_attributes,
-            parent_task_id=task.parent_task_id or None,
-            scope_path=task.scope_path,
-        )
+        identity = _identity(task)
         if task.type is TaskType.LOOP and task.iteration_count is None:
             self._tasks.drop(task.run_id, task.task_id)
         else:
@@ -148,22 +140,25 @@ class RunCache:
         """
         if task.inputs is None:
             return
-        head = PipelineTask(
-            name=task.name,
-            task_id=task.task_id,
-            run_id=task.run_id,
-            type=task.type,
-            type_attributes=task.type_attributes,
-            parent_task_id=task.parent_task_id or None,
-            scope_path=task.scope_path,
-            inputs=task.inputs,
-        )
+        head = _identity(task).model_copy(update={"inputs": task.inputs})
         size = len(orjson.dumps(task.inputs.to_wire()))
         self._loops.put(task.run_id, task.task_id, value=head, size=size)
 
     def forget_loop(self, run_id: str, task_id: str) -> None:
         """Drop a loop head, because its driver runs again."""
         self._loops.drop(run_id, task_id)
+
+
+def _identity(task: PipelineTask) -> PipelineTask:
+    return PipelineTask(
+        name=task.name,
+        task_id=task.task_id,
+        run_id=task.run_id,
+        type=task.type,
+        type_attributes=task.type_attributes,
+        parent_task_id=task.parent_task_id or None,
+        scope_path=task.scope_path,
+    )
 
 
 def _facts(run: Run) -> Run:

@@ -12,13 +12,10 @@ from typing import Any, TypeVar, cast
 
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import ApiCredentialError, ApiNotFoundError, ApiRequestError
+from kfp_api.filters import Filter, IntValues, Predicate, PredicateOperation
 from kfp_api.ir.load import InvalidPipelineError, Pipeline, pipeline_from_struct
 from kfp_api.messages import (
-    Filter,
-    IntValues,
     PipelineTask,
-    Predicate,
-    PredicateOperation,
     Run,
     TaskState,
     TaskType,

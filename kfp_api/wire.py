@@ -96,12 +96,8 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat() + "Z"
 
 
-class WireMessage(BaseModel):
-    """Base of all API messages: frozen, tolerant when reading, exact when writing.
-
-    :meth:`from_wire` accepts snake_case and lowerCamelCase and ignores unknown fields (a newer
-    server may send them); :meth:`parse_strict` refuses unknown fields as KFP's gateway does.
-    """
+class ProtoModel(BaseModel):
+    """A frozen protobuf message: reads snake_case and lowerCamelCase, ignores unknown fields."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -114,9 +110,6 @@ class WireMessage(BaseModel):
         defer_build=True,
     )
 
-    INT64_FIELDS: ClassVar[frozenset[str]] = frozenset()
-    """Names of the fields that travel as decimal strings."""
-
     @model_validator(mode="before")
     @classmethod
     def _null_means_unset(cls, data: Any) -> Any:
@@ -125,6 +118,17 @@ class WireMessage(BaseModel):
             return data
         nullable = _nullable_names(cls)
         return {key: value for key, value in data.items() if value is not None or key in nullable}
+
+
+class WireMessage(ProtoModel):
+    """Base of all API messages: frozen, tolerant when reading, exact when writing.
+
+    :meth:`from_wire` accepts snake_case and lowerCamelCase and ignores unknown fields (a newer
+    server may send them); :meth:`parse_strict` refuses unknown fields as KFP's gateway does.
+    """
+
+    INT64_FIELDS: ClassVar[frozenset[str]] = frozenset()
+    """Names of the fields that travel as decimal strings."""
 
     @classmethod
     def from_wire(cls, data: object) -> Self:
@@ -156,9 +160,9 @@ def _wire_fields(model: type[WireMessage]) -> tuple[tuple[str, Any, bool], ...]:
 
 
 @cache
-def _nullable_names(model: type[WireMessage]) -> frozenset[str]:
+def _nullable_names(model: type[BaseModel]) -> frozenset[str]:
     """Spellings of the fields in which JSON null is a value of its own."""
-    names = [name for name, default, _ in _wire_fields(model) if default is UNSET]
+    names = [name for name, field in model.model_fields.items() if field.default is UNSET]
     return frozenset(names) | frozenset(to_camel(name) for name in names)
 
 

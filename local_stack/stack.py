@@ -141,6 +141,11 @@ class LocalStack:
         """Port of the embedded API."""
         return str(urlsplit(self.api_url).port or "")
 
+    @property
+    def driver_pid(self) -> int:
+        """Process id of the driver service."""
+        return self._services[-1].process.pid
+
     async def __aenter__(self) -> Self:
         for directory in (self._data.services, self._data.artifacts, self._data.driver_logs):
             directory.mkdir(parents=True, exist_ok=True)

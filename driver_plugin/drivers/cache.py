@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from driver_plugin.podspec.provision import EXECUTOR_LOGS
-from kfp_api.ir.base import UNSET
 from kfp_api.ir.executor_input import ExecutorInputs
 from kfp_api.ir.pipeline import ArtifactTypeSchema, ComponentSpec, ContainerSpec, OutputArtifact, TaskSpec
+from kfp_api.wire import UNSET
 from resolver.values import go_json
 
 _EXECUTOR_LOGS_SPEC: Final = {"name": EXECUTOR_LOGS, "type": {"schemaTitle": "system.Artifact"}}

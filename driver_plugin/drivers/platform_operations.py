@@ -19,9 +19,9 @@ from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
 from driver_plugin.kubernetes import KubernetesClient, KubernetesConflictError, KubernetesNotFoundError
 from driver_plugin.podspec.quantity import canonical_quantity
-from kfp_api.ir.base import UNSET
 from kfp_api.ir.pipeline import ComponentSpec, ContainerSpec
 from kfp_api.messages import InputOutputs, IOParameter, PipelineTask, TaskState
+from kfp_api.wire import UNSET
 from propagation.output_identity import output_type_and_producer
 
 CREATE_IMAGE: Final = "argostub/createpvc"

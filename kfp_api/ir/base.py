@@ -7,38 +7,13 @@ and are never converted; only field names accept both spellings (spec RESOLVER 1
 from types import UnionType
 from typing import Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel
 
-from kfp_api.wire import UNSET, Unset
-
-Value = JsonValue | Unset
-"""Opaque JSON, or ``UNSET`` where the field is absent; ``None`` is JSON null."""
+from kfp_api.wire import ProtoModel
 
 
-class IrModel(BaseModel):
+class IrModel(ProtoModel):
     """A frozen IR message."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="ignore",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        protected_namespaces=(),
-        # Validators are built at first use: a service that starts must not pay for what it may never read.
-        defer_build=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_means_unset(cls, data: Any) -> Any:
-        """``null`` unsets a field, except where null is a value."""
-        if not isinstance(data, dict) or None not in data.values():
-            return data
-        valued = {name for name, field in cls.model_fields.items() if field.default is UNSET}
-        valued |= {to_camel(name) for name in valued}
-        return {key: value for key, value in data.items() if value is not None or key in valued}
 
     @classmethod
     def parse(cls, data: object) -> Self:
@@ -85,6 +60,3 @@ def _unknown_in(annotation: Any, value: object, path: str) -> list[str]:
             field for key, item in value.items() for field in _unknown_in(arguments[1], item, f"{path}.{key}")
         ]
     return []
-
-
-__all__ = ["UNSET", "IrModel", "Unset", "ValidationError", "Value", "unknown_fields"]

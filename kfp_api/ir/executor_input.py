@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from kfp_api.ir.base import UNSET, IrModel, Value
+from kfp_api.ir.base import IrModel
 from kfp_api.ir.pipeline import ArtifactTypeSchema
+from kfp_api.wire import UNSET, Value
 
 _INTEGRAL_BELOW = 1e21
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from kfp_api.ir.base import UNSET, IrModel, Value
+from kfp_api.ir.base import IrModel
+from kfp_api.wire import UNSET, Value
 
 
 class ParameterType(StrEnum):

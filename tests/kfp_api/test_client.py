@@ -11,18 +11,16 @@ import pytest
 
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import ApiRequestError
+from kfp_api.filters import Filter, Predicate, PredicateOperation
 from kfp_api.messages import (
     Artifact,
     ArtifactType,
     CreateArtifactRequest,
-    Filter,
     InputOutputs,
     IOParameter,
     IOProducer,
     IOType,
     PipelineTask,
-    Predicate,
-    PredicateOperation,
     Run,
     RuntimeConfig,
     TaskPod,

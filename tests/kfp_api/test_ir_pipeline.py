@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kfp_api.ir.base import UNSET, unknown_fields
+from kfp_api.ir.base import unknown_fields
 from kfp_api.ir.load import InvalidPipelineError, parse_pipeline_spec, pipeline_from_struct
 from kfp_api.ir.pipeline import (
     DagOutputParameter,
@@ -22,6 +22,7 @@ from kfp_api.ir.pipeline import (
     PipelineSpec,
     RuntimeValue,
 )
+from kfp_api.wire import UNSET
 from tests.kfp_api.sdk_pipelines import conditions, inner, loops, settings
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "conformance"

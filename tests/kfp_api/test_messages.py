@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kfp_api.filters import Filter, Predicate, PredicateOperation
 from kfp_api.messages import (
     OUTPUT_LINK_TYPES,
     TERMINAL_RUN_STATES,
@@ -15,12 +16,9 @@ from kfp_api.messages import (
     ArtifactTask,
     ArtifactType,
     CreateArtifactRequest,
-    Filter,
     IOProducer,
     IOType,
     PipelineTask,
-    Predicate,
-    PredicateOperation,
     Run,
     RuntimeState,
     StorageState,

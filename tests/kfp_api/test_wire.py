@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kfp_api.filters import Predicate, PredicateOperation
 from kfp_api.messages import (
     Artifact,
     IOParameter,
     IOType,
     PipelineTask,
-    Predicate,
-    PredicateOperation,
     Run,
     RuntimeState,
     TaskPage,

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 import orjson
 from sqlalchemy import Column, ColumnElement
 
-from kfp_api.messages import Filter, Predicate, PredicateOperation
+from kfp_api.filters import Filter, Predicate, PredicateOperation
 from kfp_api.wire import ValidationError, WireEnum
 from local_stack.api_server.errors import InvalidInputError
 from local_stack.api_server.storage.encoding import unix_seconds

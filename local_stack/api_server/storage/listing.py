@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, func, or_, select, tuple_
 
-from kfp_api.messages import Filter
+from kfp_api.filters import Filter
 from kfp_api.wire import ValidationError
 from local_stack.api_server.errors import InvalidInputError
 from local_stack.api_server.storage.filters import ListField, parse_filter, predicate_clauses
