@@ -182,7 +182,7 @@ async def _with_stack(job: _Job, name: str, screen: Screen, interruption: _Inter
     python.ensure()
     workspace = job.data.workspace(name)
     async with (
-        Reaper(name),
+        Reaper(name) as reaper,
         LocalStack(job.data, workspace=workspace) as stack,
         KfpApiClient(stack.api_url) as client,
     ):
@@ -214,6 +214,7 @@ async def _with_stack(job: _Job, name: str, screen: Screen, interruption: _Inter
                 config=ConfigDirectories(job.data.secrets, job.data.configmaps),
                 python=python,
                 pip_install=job.request.pip_install,
+                scratch=reaper.scratch,
                 variables={
                     "KFP_API_URL": stack.api_url,
                     "KFP_WORKSPACE_PATH": str(workspace),

@@ -5,6 +5,7 @@ collides with its siblings nor outlives the runner. Its output goes to ``main.lo
 """
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,8 @@ class PodSettings:
     """Where and how pods run.
 
     ``variables`` are set in every pod before the pod's own; ``grace`` is the time in seconds that a pod
-    has between SIGTERM and SIGKILL.
+    has between SIGTERM and SIGKILL. With ``scratch``, a directory with a short path, pods know their
+    temporary directory by a name below it.
     """
 
     directory: Path
@@ -61,6 +63,7 @@ class PodSettings:
     pip_install: PipInstall = PipInstall.AUTO
     variables: Mapping[str, str] = field(default_factory=dict)
     grace: float = TERMINATION_GRACE
+    scratch: Path | None = None
 
 
 class LocalPods:
@@ -71,6 +74,7 @@ class LocalPods:
         self._settings = settings
         self.started = 0
         self._hurry = asyncio.Event()
+        self._numbers = itertools.count()
 
     def hurry(self) -> None:
         """Give stopping pods no more time: they are killed at once."""
@@ -121,7 +125,7 @@ class LocalPods:
         environment |= {
             # The order of lines in the log is the order in which they were written.
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(directory / "tmp"),
+            "TMPDIR": str(self._temporary_directory(directory)),
             "KFP_LOCAL_OUTPUTS_DIR": str(directory / "outputs"),
             "KFP_SECRETS_DIR": str(self._settings.config.secrets),
             MARK: pod.uid,
@@ -132,6 +136,15 @@ class LocalPods:
         environment |= container_environment(pod, pod.main, self._settings.config)
         # The launcher is told these as flags; user code may read them.
         return environment | {"KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.uid}
+
+    def _temporary_directory(self, directory: Path) -> Path:
+        """The pod's ``tmp`` by a short name: Unix sockets, as ``multiprocessing`` makes, allow 107 bytes."""
+        place = directory / "tmp"
+        if self._settings.scratch is None:
+            return place
+        name = self._settings.scratch / str(next(self._numbers))
+        name.symlink_to(place.absolute(), target_is_directory=True)
+        return name
 
     def _prepare_user_command(self, command: Sequence[str]) -> list[str]:
         if self._settings.python is None:

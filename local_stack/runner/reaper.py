@@ -2,13 +2,17 @@
 
 A death signal reaches direct children only; executors start processes of their own. The reaper is one
 small process per run that waits for its standard input to close, which the kernel does whenever and
-however the runner ends, and then stops every process that carries the run's mark in its environment.
+however the runner ends. Then it stops every process that carries the run's mark in its environment
+and removes the run's scratch directory.
 """
 
 import asyncio
+import shutil
 import signal
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,11 +21,16 @@ from local_stack.runner.processes import kill_marked, marked, send
 RUN_MARK: Final = "KFP_LOCAL_RUN"
 GRACE: Final = 5.0
 _POLL: Final = 0.05
-_ARGUMENTS: Final = 3
+_ARGUMENTS: Final = 4
 
 
 class Reaper:
-    """The reaper of one run. Use as an async context manager around everything that starts processes."""
+    """The reaper of one run. Use as an async context manager around everything that starts processes.
+
+    ``scratch`` is a directory with a short absolute path, there from the beginning to the end of the run.
+    """
+
+    scratch: Path
 
     def __init__(self, mark: str, *, grace_seconds: float = GRACE) -> None:
         self._mark = mark
@@ -29,12 +38,14 @@ class Reaper:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        self.scratch = Path(tempfile.mkdtemp(prefix="kfp-"))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "local_stack.runner.reaper",
             self._mark,
             str(self._grace),
+            str(self.scratch),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -51,8 +62,8 @@ class Reaper:
         await self._process.wait()
 
 
-def main(mark: str, grace_seconds: float) -> None:
-    """Wait for the runner's end, then stop what it left: SIGTERM, and SIGKILL after the grace period."""
+def main(mark: str, grace_seconds: float, scratch: Path) -> None:
+    """Wait for the runner's end, then stop (SIGTERM, later SIGKILL) and remove what it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
@@ -62,8 +73,9 @@ def main(mark: str, grace_seconds: float) -> None:
     while marked(RUN_MARK, mark) and time.monotonic() < end:
         time.sleep(_POLL)
     kill_marked(RUN_MARK, mark)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    assert len(sys.argv) == _ARGUMENTS, "usage: reaper MARK GRACE_SECONDS"
-    main(sys.argv[1], float(sys.argv[2]))
+    assert len(sys.argv) == _ARGUMENTS, "usage: reaper MARK GRACE_SECONDS SCRATCH"
+    main(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))

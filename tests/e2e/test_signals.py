@@ -52,13 +52,15 @@ def test_stopped_run_leaves_no_process_and_the_directory_works_again(
     pipeline, data = compile_to(tmp_path, "sleeper"), tmp_path / "data"
     command = [*KFP_DRIVER, "local", "run", str(pipeline), "--data-dir", str(data)]
     mark = f"{tmp_path.name}-{number.name}"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, MARK: mark},
+        env={**os.environ, MARK: mark, "TMPDIR": str(temporary)},
     )
     try:
         assert process.stdout is not None
@@ -73,6 +75,7 @@ def test_stopped_run_leaves_no_process_and_the_directory_works_again(
         process.kill()
     assert process.returncode == code, output
     assert wait_until_gone(mark, 10) == []
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in output
 
     again = kfp_driver("local", "run", compile_to(tmp_path, "sums"), "--data-dir", data, cwd=tmp_path)

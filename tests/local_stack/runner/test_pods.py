@@ -366,5 +366,23 @@ async def test_the_reaper_ends_with_its_run() -> None:
     async with asyncio.timeout(20):
         async with Reaper("no-such-run") as reaper:
             process = reaper._process
+            assert reaper.scratch.is_dir()
         assert process is not None
         assert process.returncode == 0
+        assert not reaper.scratch.exists()
+
+
+async def test_a_pod_may_make_unix_sockets_however_deep_its_directory_is(tmp_path: Path) -> None:
+    code = """
+        import multiprocessing, tempfile
+        print(tempfile.mkstemp()[1])
+        with multiprocessing.Manager() as manager:
+            print(manager.list([1]))
+    """
+    deep = tmp_path / ("d" * 100)
+    request = _request(_python(code))
+    async with asyncio.timeout(60), Reaper("deep") as reaper:
+        result = await _pods(deep, scratch=reaper.scratch).run(request)
+    directory = deep / "pods" / request.node.id
+    assert result.phase is Phase.SUCCEEDED, (directory / "main.log").read_text()
+    assert list((directory / "tmp").iterdir())
