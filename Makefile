@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 # Two cores by default; `make test WORKERS=8` on a bigger machine.
 WORKERS ?= 2
 DEMO_DATA := .kfp-driver/demo
-PACKAGES := driver_plugin resolver propagation kfp_api compiler launcher local_stack
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format types imports bench lock clean

@@ -383,14 +383,6 @@ class ArtifactTaskPage(WireMessage):
     total_size: int = 0
 
 
-class ArtifactPage(WireMessage):
-    """One page of ListArtifacts."""
-
-    artifacts: list[Artifact] = Field(default_factory=list)
-    next_page_token: str = ""
-    total_size: int = 0
-
-
 class RunPage(WireMessage):
     """One page of ListRuns."""
 

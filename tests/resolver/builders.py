@@ -8,8 +8,8 @@ from kfp_api.messages import PipelineTask
 from resolver.context import ResolveContext
 from resolver.expressions import ExpressionEngine
 from resolver.inputs import ResolvedInputs, resolve_inputs
-from resolver.rows import ListedRows
 from resolver.scope import ScopePath
+from tests.resolver.listed_rows import ListedRows
 
 ENGINE = ExpressionEngine()
 

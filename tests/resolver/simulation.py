@@ -17,9 +17,9 @@ from kfp_api.messages import ArtifactTask, IOType, PipelineTask, TaskState, Task
 from resolver.context import ResolveContext
 from resolver.executor_input import build_executor_inputs, input_artifact_links
 from resolver.inputs import ResolvedInputs, resolve_inputs
-from resolver.rows import ListedRows
 from resolver.scope import ScopePath
 from tests.resolver.builders import ENGINE
+from tests.resolver.listed_rows import ListedRows
 
 Inputs = dict[str, Any]
 """``parameterValues`` and ``artifacts`` of an executor input."""

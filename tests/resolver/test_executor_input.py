@@ -9,7 +9,6 @@ from kfp_api.messages import ArtifactType
 from resolver.errors import ResolutionError
 from resolver.executor_input import SCHEMA_TITLES, build_executor_inputs
 from resolver.inputs import resolve_inputs
-from resolver.rows import ListedRows
 from tests.resolver.builders import (
     artifact,
     artifacts,
@@ -21,6 +20,7 @@ from tests.resolver.builders import (
     spec_of,
     task_of,
 )
+from tests.resolver.listed_rows import ListedRows
 
 WIRED = {"x": {"taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "out"}}}
 HANDED_DOWN = {"x": {"componentInputArtifact": "in"}}

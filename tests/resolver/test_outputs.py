@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from kfp_api.messages import PipelineTask
 from resolver.errors import ResolutionError
 from resolver.inputs import ResolvedInputs, resolve_inputs
-from resolver.rows import ListedRows
 from tests.resolver.builders import (
     artifact,
     artifacts,
@@ -26,6 +25,7 @@ from tests.resolver.builders import (
     spec_of,
     task_of,
 )
+from tests.resolver.listed_rows import ListedRows
 
 EACH = {"parameterIterator": {"items": {"raw": "[]"}, "itemInput": "item"}}
 

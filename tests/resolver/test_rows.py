@@ -4,8 +4,9 @@ import pytest
 
 from kfp_api.messages import PipelineTask
 from resolver.errors import ResolutionError
-from resolver.rows import JoinedRows, ListedRows, UnknownTaskError, find_child, unique_name
+from resolver.rows import JoinedRows, find_child, unique_name
 from tests.resolver.builders import row
+from tests.resolver.listed_rows import ListedRows, UnknownTaskError
 
 LOOP = row("L", "loop", count=2)
 T1, T2 = row("t1", "a", "L", iteration=0), row("t2", "a", "L", iteration=1)

@@ -23,8 +23,8 @@ from kfp_api.messages import (
 )
 from resolver.context import ResolveContext
 from resolver.expressions import ExpressionEngine
-from resolver.rows import ListedRows
 from resolver.scope import ScopePath
+from tests.resolver.listed_rows import ListedRows
 
 JSON = dict[str, Any]
 IDENTITY_ENV = [
