@@ -1,7 +1,8 @@
 """How to reach the object store of a pipeline root: bucket, provider settings, credentials (spec PODSPEC 11).
 
-The ``providers`` text of the launcher configuration holds defaults and per-bucket overrides. What comes out
-are the launcher's session parameters, all of them text; Secrets are named, never read here.
+The ``providers`` text of ConfigMap ``kfp-launcher`` holds defaults and per-bucket overrides. What comes out
+are KFP's session parameters, all of them text; Secrets are named, never read here. Driver and launcher both
+reach stores by them.
 """
 
 import json
@@ -9,8 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-from driver_plugin.podspec.errors import LauncherConfigError
 
 _BUCKET_PATH: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9]+):///?(?P<bucket>[^/?]+)(?P<prefix>/[^?]*)?(?:\?(?P<query>.+))?", re.ASCII
@@ -32,6 +31,10 @@ _SECRET_KEYS: Final = {
     "minio": ("secretName", "accessKeyKey", "secretKeyKey"),
     "gs": ("secretName", "tokenKey"),
 }
+
+
+class SessionInfoError(ValueError):
+    """A pipeline root or the provider settings of the launcher configuration cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,13 @@ def parse_bucket_path(root: str) -> BucketPath:
     """Take a pipeline root apart.
 
     Raises:
-        LauncherConfigError: the root is malformed, or its store has no provider.
+        SessionInfoError: the root is malformed, or its store has no provider.
     """
     match = _BUCKET_PATH.fullmatch(root)
     if match is None or _ENCODED.search(match["prefix"] or ""):
-        raise LauncherConfigError(f'unrecognized pipeline root format: "{root}"')
+        raise SessionInfoError(f'unrecognized pipeline root format: "{root}"')
     if match["scheme"] not in _PROVIDERS:
-        raise LauncherConfigError(f'unsupported Cloud bucket: "{root}"')
+        raise SessionInfoError(f'unsupported Cloud bucket: "{root}"')
     prefix = (match["prefix"] or "").removeprefix("/")
     if prefix and not prefix.endswith("/"):
         prefix += "/"
@@ -77,7 +80,7 @@ def read_providers(text: str) -> Mapping[str, Any]:
     """The ``providers`` text of a launcher configuration, YAML or JSON; empty when there is none.
 
     Raises:
-        LauncherConfigError: the text cannot be read, or is no object.
+        SessionInfoError: the text cannot be read, or is no object.
     """
     if not text.strip():
         return {}
@@ -88,7 +91,7 @@ def read_providers(text: str) -> Mapping[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise LauncherConfigError("invalid provider config: providers is not an object")
+        raise SessionInfoError("invalid provider config: providers is not an object")
     return document
 
 
@@ -101,7 +104,7 @@ def session_info(root: str, providers: Mapping[str, Any], *, object_store: str =
         object_store: ``host:port`` of the in-cluster store; empty for KFP's own.
 
     Raises:
-        LauncherConfigError: the root or its provider's settings cannot be used.
+        SessionInfoError: the root or its provider's settings cannot be used.
     """
     if root.startswith("/"):
         return None
@@ -117,13 +120,34 @@ def session_info(root: str, providers: Mapping[str, Any], *, object_store: str =
         return SessionInfo(path.provider, {"fromEnv": "true"})
     credentials = None if default is None else _Section(default).section("credentials")
     if default is None or credentials is None:
-        raise LauncherConfigError("invalid provider config: missing default credentials")
+        raise SessionInfoError("invalid provider config: missing default credentials")
     params = {} if path.provider == "gs" else _connection(_Section(default))
     params |= _credentials(path.provider, _Section(credentials), place="default")
     override = _override(path, overrides)
     if override is not None:
         _apply_override(params, path.provider, override)
     return SessionInfo(path.provider, params)
+
+
+def is_within_configured_stores(root: str, providers: Mapping[str, Any], *, default_root: str) -> bool:
+    """Whether KFP's own launcher agrees to write below ``root``; directories are always fine.
+
+    It wants artifacts below the namespace's default pipeline root or in a bucket that an override names, so
+    that nobody sends the default credentials to a bucket of his choice.
+
+    Raises:
+        SessionInfoError: a root or the provider settings cannot be used.
+    """
+    if root.startswith("/"):
+        return True
+    path = parse_bucket_path(root)
+    if not default_root.startswith("/"):
+        default = parse_bucket_path(default_root)
+        same_bucket = (path.provider, path.bucket) == (default.provider, default.bucket)
+        if same_bucket and path.prefix.startswith(default.prefix):
+            return True
+    config = _Section(_Section(providers).section(path.provider) or {})
+    return _override(path, config.get("overrides")) is not None
 
 
 class _Section:
@@ -138,7 +162,7 @@ class _Section:
     def section(self, name: str) -> Mapping[str, Any] | None:
         found = self.get(name)
         if found is not None and not isinstance(found, Mapping):
-            raise LauncherConfigError(f"invalid provider config: {name} is not an object")
+            raise SessionInfoError(f"invalid provider config: {name} is not an object")
         return found
 
     def text(self, name: str) -> str:
@@ -147,7 +171,7 @@ class _Section:
         if isinstance(found, bool):
             return "true" if found else "false"
         if found is not None and not isinstance(found, (str, int)):
-            raise LauncherConfigError(f"invalid provider config: {name} is not a scalar")
+            raise SessionInfoError(f"invalid provider config: {name} is not a scalar")
         return "" if found is None else str(found)
 
 
@@ -166,17 +190,17 @@ def _credentials(provider: str, credentials: _Section, *, place: str) -> dict[st
         return {"fromEnv": "true"}
     reference = credentials.section("secretRef")
     if reference is None:
-        raise LauncherConfigError(f"invalid provider config: missing {place} secretref")
+        raise SessionInfoError(f"invalid provider config: missing {place} secretref")
     secret = _Section(reference)
     return {"fromEnv": "false"} | {key: secret.text(key) for key in _SECRET_KEYS[provider]}
 
 
 def _override(path: BucketPath, overrides: Any) -> _Section | None:
     if overrides is not None and not isinstance(overrides, list):
-        raise LauncherConfigError("invalid provider config: overrides is not a list")
+        raise SessionInfoError("invalid provider config: overrides is not a list")
     for entry in overrides or ():
         if not isinstance(entry, Mapping):
-            raise LauncherConfigError("invalid provider config: an override is not an object")
+            raise SessionInfoError("invalid provider config: an override is not an object")
         section = _Section(entry)
         wanted = section.text("keyPrefix").strip("/")
         within = not wanted or f"{path.prefix.strip('/')}/".startswith(f"{wanted}/")
@@ -192,20 +216,16 @@ def _apply_override(params: dict[str, str], provider: str, override: _Section) -
     credentials = override.section("credentials")
     if credentials is None:
         missing = "secretref" if provider == "gs" else "credentials"
-        raise LauncherConfigError(f"invalid provider config: missing override {missing}")
+        raise SessionInfoError(f"invalid provider config: missing override {missing}")
     for key in _SECRET_KEYS[provider]:
         params.pop(key, None)
     params.update(_credentials(provider, _Section(credentials), place="override"))
 
 
 def _read_yaml(text: str) -> Any:
-    try:
-        import yaml  # noqa: PLC0415 (only configurations with providers need it)
-    except ImportError as error:
-        raise LauncherConfigError(
-            "the launcher configuration has providers in YAML, and PyYAML is not installed"
-        ) from error
+    import yaml  # noqa: PLC0415 (only configurations with providers need it)
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise LauncherConfigError(f"invalid provider config: {error}") from error
+        raise SessionInfoError(f"invalid provider config: {error}") from error

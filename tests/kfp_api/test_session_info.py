@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from driver_plugin.podspec.errors import LauncherConfigError
-from driver_plugin.podspec.session_info import BucketPath, parse_bucket_path, read_providers, session_info
+from kfp_api.session_info import (
+    BucketPath,
+    SessionInfoError,
+    is_within_configured_stores,
+    parse_bucket_path,
+    read_providers,
+    session_info,
+)
 
 SECRET = {"secretRef": {"secretName": "s", "accessKeyKey": "ak", "secretKeyKey": "sk"}}
 FROM_SECRET = {"fromEnv": "false", "secretName": "s", "accessKeyKey": "ak", "secretKeyKey": "sk"}
@@ -44,7 +50,7 @@ def test_root_is_taken_apart(root: str, expected: BucketPath) -> None:
     ],
 )
 def test_root_of_no_known_store_is_refused(root: str, message: str) -> None:
-    with pytest.raises(LauncherConfigError, match=message):
+    with pytest.raises(SessionInfoError, match=message):
         parse_bucket_path(root)
 
 
@@ -148,7 +154,7 @@ def test_minio_without_configuration_is_the_one_of_kubeflow(given: str, endpoint
     ],
 )
 def test_incomplete_configuration_is_refused(root: str, providers: dict[str, Any], message: str) -> None:
-    with pytest.raises(LauncherConfigError, match=message):
+    with pytest.raises(SessionInfoError, match=message):
         session_info(root, providers)
 
 
@@ -171,5 +177,27 @@ def test_providers_are_yaml_or_json(text: str, expected: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("text", ["[", "- a", "plain"])
 def test_providers_that_are_no_object_are_refused(text: str) -> None:
-    with pytest.raises(LauncherConfigError, match="invalid provider config"):
+    with pytest.raises(SessionInfoError, match="invalid provider config"):
         read_providers(text)
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("minio://mlpipeline/v2/artifacts", True),
+        ("minio://mlpipeline/v2/artifacts/team?region=eu", True),
+        ("minio://mlpipeline/v2/artifacts-other", False),
+        ("minio://mlpipeline/v2", False),
+        ("s3://mlpipeline/v2/artifacts", False),
+        ("s3://b2/team/a/x", True),
+        ("s3://b2/team/ab", False),
+        ("/data/artifacts", True),
+    ],
+)
+def test_launcher_writes_below_the_default_root_and_into_overridden_buckets_only(
+    root: str, expected: bool
+) -> None:
+    override = {"bucketName": "b2", "keyPrefix": "team/a", "credentials": {"fromEnv": True}}
+    providers = {"s3": {"default": DEFAULT, "overrides": [override]}}
+    default_root = "minio://mlpipeline/v2/artifacts"
+    assert is_within_configured_stores(root, providers, default_root=default_root) is expected
