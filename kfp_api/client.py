@@ -137,6 +137,26 @@ class KfpApiClient:
         }
         return parse(RunPage, await self._call(operations.LIST_RUNS, query=given(query)))
 
+    async def iterate_runs(
+        self,
+        *,
+        experiment_id: str = "",
+        sort_by: str = "",
+        filter: Filter | None = None,  # noqa: A002 (the API's name)
+    ) -> AsyncGenerator[Run, None]:
+        """All matching runs, page after page, in the order of ``sort_by``."""
+        page = await self.list_runs(
+            experiment_id=experiment_id, sort_by=sort_by, filter=filter, page_size=PAGE_SIZE
+        )
+        while True:
+            for run in page.runs:
+                yield run
+            if not page.next_page_token:
+                return
+            page = await self.list_runs(
+                experiment_id=experiment_id, page_size=PAGE_SIZE, page_token=page.next_page_token
+            )
+
     async def terminate_run(self, run_id: str) -> None:
         """Ask for the end of a run; refused when it is already ending or over."""
         await self._call(operations.TERMINATE_RUN, run_id=run_id)
