@@ -265,7 +265,7 @@ class Invocations:
         log.failure("driver failed", error, stack=not expected)
         return failed(
             call_type,
-            text,
+            log.redact(text),
             invocation_id=log.invocation_id,
             result=error.partial if isinstance(error, DriverFailure) else DriverResult(),
             driver_log_uri=log.uri,

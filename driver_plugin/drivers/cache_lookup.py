@@ -24,9 +24,16 @@ class CacheDecision:
 def may_use_cache(work: Invocation, inputs: TaskInputs) -> bool:
     """Whether the task has a fingerprint at all."""
     task = work.place.task
-    if work.call.cache_disabled or task is None:
+    if not inputs.triggered:
         return False
-    return inputs.triggered and task.caching_options.enable_cache
+    if work.call.cache_disabled:
+        reason = "caching is disabled for the pipeline"
+    elif task is None or not task.caching_options.enable_cache:
+        reason = "caching is not enabled for the task"
+    else:
+        return True
+    work.log.info("cache not used", reason=reason)
+    return False
 
 
 async def look_up(
@@ -58,9 +65,13 @@ async def look_up(
 async def find_hit(work: Invocation, key: str) -> PipelineTask | None:
     """The newest succeeded row with that fingerprint; raises as :func:`look_up` does."""
     hit = await _find_tolerantly(work, key)
-    work.log.info(
-        "cache decision", fingerprint=key, hit=hit is not None, source_task_id=hit.task_id if hit else ""
-    )
+    if hit is None:
+        reason = "no task that succeeded has this fingerprint"
+        work.log.info("cache decision", hit=False, fingerprint=key, reason=reason)
+    else:
+        work.log.info(
+            "cache decision", hit=True, fingerprint=key, source_run_id=hit.run_id, source_task_id=hit.task_id
+        )
     return hit
 
 

@@ -11,12 +11,12 @@ from kfp_api.run_view import RunView
 
 
 async def finalise_failure(run: RunView, writer: TaskRowWriter, message: str, log: InvocationLog) -> None:
-    """Mark the call's row FAILED with ``message``, then its ancestors.
+    """Mark the call's row FAILED with ``message``, secrets taken out, then its ancestors.
 
     A repetition of finished work leaves its row alone; only its reply fails.
     """
     try:
-        row = await writer.fail(message)
+        row = await writer.fail(log.redact(message))
     except KfpApiError as error:
         log.warning("failed row not recorded", error=str(error))
         return

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.conditions import evaluate_condition
+from driver_plugin.drivers.facts import shown_values, sources
 from driver_plugin.drivers.final_status import settle_final_statuses
 from driver_plugin.drivers.job_times import job_times
 from driver_plugin.errors import DriverError
@@ -43,16 +44,13 @@ async def resolve_task_inputs(work: Invocation) -> TaskInputs:
     place = work.place
     if place.task is None or place.parent is None:
         raise DriverError("parent task is required")
+    _hide_secrets(work)
     context = await _context(work)
     resolved = await resolve_inputs(context)
-    work.log.info(
-        "inputs resolved",
-        parameters={entry.parameter_key: entry.type.value for entry in resolved.parameters},
-        artifacts={entry.key: entry.type.value for entry in resolved.artifacts},
-        iteration_count=resolved.iteration_count,
-    )
+    work.log.info("inputs resolved", **sources(resolved))
     executor_inputs = await build_executor_inputs(context, resolved)
-    work.log.debug("input values", values=dict(executor_inputs.parameter_values))
+    work.log.hide(executor_inputs.parameter_values)
+    work.log.debug("input values", values=shown_values(executor_inputs.parameter_values))
     condition = evaluate_condition(
         place.task, executor_inputs, engine=work.services.expressions, log=work.log
     )
@@ -60,6 +58,20 @@ async def resolve_task_inputs(work: Invocation) -> TaskInputs:
     return TaskInputs(
         context=context, resolved=resolved, executor_inputs=executor_inputs, condition=condition
     )
+
+
+def _hide_secrets(work: Invocation) -> None:
+    """What is secret among what the inputs are made of: errors of the resolution may quote it."""
+    place = work.place
+    assert place.task is not None
+    assert place.parent is not None
+    work.log.hide({entry.parameter_key: entry.value for entry in place.parent.input_parameters})
+    constants = {
+        key: source.runtime_value.constant
+        for key, source in place.task.inputs.parameters.items()
+        if source.runtime_value is not None
+    }
+    work.log.hide(constants)
 
 
 async def _context(work: Invocation) -> ResolveContext:

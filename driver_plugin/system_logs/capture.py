@@ -16,14 +16,24 @@ from typing import Any, Final
 
 import orjson
 
-from driver_plugin.system_logs.redaction import clean, hide_secret_values
+from driver_plugin.system_logs.redaction import (
+    clean,
+    hide_secret_values,
+    redact,
+    replace_deep,
+    secret_texts,
+)
 
 LINE_LIMIT: Final = 8 * 1024
 HEAD_LIMIT: Final = 1 << 20
 TAIL_LIMIT: Final = (4 << 20) - 2048
 """Bytes kept of the end; with head, marker and last line the object stays within 5 MiB."""
 
+_CLEANED_CHARACTERS: Final = 4 * LINE_LIMIT
+"""A record is filtered before it is cut to a line, and so much of it that no half secret stays at the cut."""
+
 _CAUSES: Final = 20
+_KNOWN_SECRETS: Final = 1000
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -68,8 +78,26 @@ class InvocationLog:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._cut_lines = 0
+        self._secrets: tuple[str, ...] = ()
         first = {"invocation_id": invocation_id, **(header or {}), "started_at": _now()}
         self._append(f"# kfp-driver-log v1 {_json(first)}")
+
+    def hide(self, values: Mapping[str, Any]) -> None:
+        """From now on replace the values of secret-sounding names among ``values`` wherever they appear."""
+        known = {*self._secrets, *secret_texts(values)}
+        # The longest first: one secret may contain another.
+        self._secrets = tuple(sorted(known, key=lambda text: (-len(text), text))[:_KNOWN_SECRETS])
+
+    def redact(self, text: str) -> str:
+        """``text`` without secrets, those given to :meth:`hide` among them; lines stay lines."""
+        return redact(text, self._secrets)
+
+    def hide_in(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """``fields`` without values of secret-sounding names and without those given to :meth:`hide`.
+
+        To be done before they are encoded: what is secret may contain quotes.
+        """
+        return {key: replace_deep(value, self._secrets) for key, value in hide_secret_values(fields).items()}
 
     def debug(self, event: str, /, **fields: Any) -> None:
         """Record details for whoever looks into a problem; parameter values belong here, shortened."""
@@ -91,13 +119,15 @@ class InvocationLog:
         """Record why the call failed, with its causes; the stack of a bug is in the log, never in a reply."""
         causes = [f"{type(one).__name__}: {one}" for one in _causes(error)]
         self._log("error", event, {"error": str(error) or type(error).__name__, "causes": causes})
-        for line in "".join(traceback.format_exception(error)).splitlines() if stack else ():
+        # Filtered as a whole: a secret may spread over several lines.
+        trace = self.redact("".join(traceback.format_exception(error))) if stack else ""
+        for line in trace.splitlines():
             self._log("error", f"  {line}", {})
 
     def keep(self, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> None:
-        """Take a record of another logger into this log, without passing it on."""
+        """Take a record of another logger, with the fields of :meth:`hide_in`, without passing it on."""
         if LEVELS.get(level, 0) >= self._least:
-            self._append(_line(level, logger, event, hide_secret_values(fields)))
+            self._append(_line(level, logger, event, fields))
 
     def body(self, outcome: str) -> bytes:
         """The log as UTF-8 text: what was kept, and a last line with the outcome and the duration.
@@ -113,12 +143,12 @@ class InvocationLog:
     def _log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         if LEVELS[level] < self._least:
             return
-        hidden = hide_secret_values(fields)
-        self._append(_line(level, "driver", event, hidden))
-        self._emit(level, event, hidden)
+        text, hidden = self.redact(event), self.hide_in(fields)
+        self._append(_line(level, "driver", text, hidden))
+        self._emit(level, text, hidden)
 
     def _append(self, text: str) -> None:
-        line = cut_line(clean(text)) + b"\n"
+        line = cut_line(clean(text[:_CLEANED_CHARACTERS], self._secrets)) + b"\n"
         if not self._tail and self._head_bytes + len(line) <= HEAD_LIMIT:
             self._head.append(line)
             self._head_bytes += len(line)

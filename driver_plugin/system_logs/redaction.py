@@ -1,41 +1,72 @@
-r"""The filter that every log line and node message passes: no secrets, one record on one line.
+r"""The filter that every log line and every message passes: no secrets, one record on one line.
 
-Replaces JSON web tokens, AWS access keys, bearer credentials, passwords in URLs and PEM blocks, and
-escapes control characters (``\n``, ``\x1b``), so that text chosen by a user can neither leak what the
-service holds nor forge log lines or terminal sequences (spec DEPLOY 9.6).
+Three rules, because no single one catches everything (spec DEPLOY 9.6): what *looks* like a credential goes
+wherever it stands (JSON web tokens, keys of well-known services, bearer credentials, PEM blocks); what is
+*assigned* to a secret-sounding name goes, in data and in text; and what the caller knows to be secret
+(:func:`secret_texts`) goes by its value. Control characters are escaped (``\n``, ``\x1b``), so that text
+chosen by a user can neither leak what the service holds nor forge log lines or terminal sequences.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 HIDDEN: Final = "***"
 
 # Every quantifier below is bounded or runs over text that no other starting point scans again, so matching
 # stays linear in the text, whoever wrote it.
+_SERVICE_KEYS: Final = r"""(?x) \b (?:
+      (?:AKIA|ASIA)[A-Z0-9]{12,} | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_\w{16,} | glpat-[\w-]{16,}
+    | xox[abeprs]-[\w-]{8,} | AIza[\w-]{24,} | ya29\.[\w.-]{8,} | sk-[\w-]{16,} | [rs]k_(?:live|test)_\w{8,}
+    | hf_[A-Za-z0-9]{16,} | npm_[A-Za-z0-9]{24,} | pypi-[\w-]{16,} | dckr_pat_[\w-]{8,}
+    | SG\.[\w-]{8,}\.[\w-]{8,} )"""
+"""AWS, GitHub, GitLab, Slack, Google, OpenAI and Anthropic, Stripe, Hugging Face, registries, SendGrid."""
+
 _SECRETS: Final = (
-    (re.compile(r"-----BEGIN [A-Z0-9 ]{1,64}-----[^-]*(?:-----END [A-Z0-9 ]{1,64}-----)?"), HIDDEN),
+    (
+        re.compile(r"-----BEGIN [A-Z0-9 ]{1,64}-----(?:(?!-----)[\s\S])*(?:-----END [A-Z0-9 ]{1,64}-----)?"),
+        HIDDEN,
+    ),
     (re.compile(r"eyJ[A-Za-z0-9_-]{4,2048}\.eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), HIDDEN),
+    (re.compile(_SERVICE_KEYS), HIDDEN),
     (re.compile(r"(?i)\b(bearer|basic)[ \t]+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + HIDDEN),
-    (re.compile(r"""(?<=://)[^/\s?#@:"']*:[^/\s?#"']*@"""), HIDDEN + "@"),
+    (re.compile(r"""(?<=://)[^/\s?#"']*@"""), HIDDEN + "@"),
 )
+_ASSIGNMENT: Final = re.compile(
+    r"""(?ix)
+    (?P<name>
+      (?: passw(?:or)?d | passphrase | pwd | secret | token | cookie | credentials? | authorization
+        | (?:api|access|private|account|secret|signing|encryption)[-_]?key
+        | signature | \bsig | \bauth (?=\W) )
+      [\w-]{0,32} )
+    (?P<joint> \\?["']? \s{0,4} (?: [:=] | \bvalue\b ) \s{0,4} )
+    (?P<value> \\"[^"]*"? | "(?:[^"\\]|\\.)*"? | '[^']*'? | [^\s,;&"'}\])]+ )
+    """
+)
+_DESCRIBES: Final = re.compile(
+    r"(?i)(?:path|file|mode|dir|names?|audience|id|ids|ref|url|uri|count|bytes|digest|type|expiry|seconds)$"
+)
+"""Endings of names whose values describe a secret and are none: ``KFP_TOKEN_PATH``, ``secretName``."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _SECRET_KEY: Final = re.compile(r"(?i)pass|secret|token|key|credential|auth")
 _NAMES_A_THING: Final = frozenset({"key", "cache_key", "parameter_key", "task_key", "artifact_key"})
+_SHORTEST_SECRET: Final = 6
+"""Characters; shorter values of secret parameters would make holes in unrelated text."""
 
 
-def clean(text: str) -> str:
+def clean(text: str, secrets: Collection[str] = ()) -> str:
     """``text`` without secrets and without control characters."""
-    return escape_controls(redact(text))
+    return escape_controls(redact(text, secrets))
 
 
-def redact(text: str) -> str:
-    """``text`` with everything that looks like a credential replaced."""
+def redact(text: str, secrets: Collection[str] = ()) -> str:
+    """``text`` with everything replaced that looks like a credential or is one of ``secrets``."""
+    text = _replace(text, secrets)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return text
+    return _ASSIGNMENT.sub(_hide_assigned, text)
 
 
 def escape_controls(text: str) -> str:
@@ -53,15 +84,61 @@ def hide_secret_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: HIDDEN if is_secret_key(str(key)) else _hide_inside(value) for key, value in values.items()}
 
 
+def secret_texts(values: Mapping[str, Any]) -> frozenset[str]:
+    """The texts below secret-sounding keys, at every depth, for :func:`redact`."""
+    return frozenset(text for text in _below_secret_keys(values) if len(text) >= _SHORTEST_SECRET)
+
+
 def clean_deep(value: Any) -> Any:
     """A copy of JSON-like data whose texts and keys are clean."""
+    return _each_text(value, clean)
+
+
+def replace_deep(value: Any, secrets: Collection[str]) -> Any:
+    """A copy of JSON-like data in which no text or key holds one of ``secrets``."""
+    return _each_text(value, lambda text: _replace(text, secrets)) if secrets else value
+
+
+def _replace(text: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return clean(value)
+        return change(value)
     if isinstance(value, Mapping):
-        return {clean(str(key)): clean_deep(item) for key, item in value.items()}
+        return {change(str(key)): _each_text(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean_deep(item) for item in value]
+        return [_each_text(item, change) for item in value]
     return value
+
+
+def _hide_assigned(match: re.Match[str]) -> str:
+    if _DESCRIBES.search(match["name"]):
+        return match.group()
+    return f"{match['name']}{match['joint']}{HIDDEN}"
+
+
+def _below_secret_keys(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item) if is_secret_key(str(key)) else _below_secret_keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _below_secret_keys(item)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value.strip()
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
 
 
 def _hide_inside(value: Any) -> Any:

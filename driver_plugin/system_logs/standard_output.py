@@ -69,9 +69,11 @@ def _capture(_logger: Any, level: str, event: MutableMapping[str, Any]) -> Mutab
     # What the invocation's own logger emits stands in its log already.
     if event.pop("captured", False) or log is None:
         return event
-    fields = {key: value for key, value in event.items() if key not in ("event", "level", "logger")}
-    log.keep(level, str(event.get("logger", "service")), str(event["event"]), fields)
-    return event
+    own = ("event", "level", "logger")
+    fields = log.hide_in({key: value for key, value in event.items() if key not in own})
+    text = log.redact(str(event["event"]))
+    log.keep(level, str(event.get("logger", "service")), text, fields)
+    return {**{key: event[key] for key in own if key in event}, "event": text, **fields}
 
 
 def _render(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:

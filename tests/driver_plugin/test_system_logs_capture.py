@@ -48,6 +48,32 @@ def test_one_record_is_one_line_whatever_it_carries() -> None:
     assert "hunter2" not in text
 
 
+def test_a_secret_over_several_lines_of_a_stack_trace_is_hidden() -> None:
+    log = InvocationLog("i")
+    error = ValueError("bad key\n-----BEGIN PRIVATE KEY-----\nMIIcanary\ncanary==\n-----END PRIVATE KEY-----")
+    log.failure("driver failed", error, stack=True)
+
+    assert b"canary" not in log.body("failed")
+
+
+def test_hidden_values_leave_neither_fields_nor_records_of_other_loggers() -> None:
+    stream = io.StringIO()
+    configure("INFO", stream)
+    log = InvocationLog("i-8", emit=emitter("i-8"))
+    log.hide({"password": 'canary "quoted"'})
+    token = current_log.set(log)
+    try:
+        log.info('got canary "quoted"', text={"x": ['canary "quoted"']})
+        structlog.get_logger("kfp-api").warning('canary "quoted"', path='/canary "quoted"')
+    finally:
+        current_log.reset(token)
+        structlog.reset_defaults()
+        logging.getLogger().handlers[:] = []
+
+    assert "canary" not in stream.getvalue()
+    assert b"canary" not in log.body("failed")
+
+
 def test_a_long_line_is_cut_at_8_kib() -> None:
     log = InvocationLog("i")
     log.info("x" * 100_000)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values
+from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values, redact, secret_texts
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
 
@@ -24,6 +24,35 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
         ("proxy http://user:p@ss:w0rd@proxy:3128", "w0rd"),
         ("-----BEGIN PRIVATE KEY-----\nMIIcanary\n-----END PRIVATE KEY-----", "MIIcanary"),
         ("-----BEGIN RSA PRIVATE KEY-----\\nMIIcanary\\n", "MIIcanary"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-256-CBC,AB\n\nMIIcanary", "MIIcanary"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQVYcanary", "lQVYcanary"),
+        ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "klmnopq"),
+        ("github_pat_11ABCDEFG0canarycanary_x", "canary"),
+        ("glpat-canarycanary012345678", "canary"),
+        ("xoxb-1234-canary-5678", "canary"),
+        ("AIzaSyCanaryCanaryCanaryCanaryCanary012", "Canary"),
+        ("ya29.a0AfCanary_canary", "Canary"),
+        ("sk-proj-canarycanarycanary", "canary"),
+        ("sk_live_canarycanary", "canary"),
+        ("hf_canarycanarycanary", "canary"),
+        ("npm_canarycanarycanarycanary", "canary"),
+        ("pypi-AgEIcanarycanarycanary", "canary"),
+        ("dckr_pat_canarycanary", "canary"),
+        ("SG.canarycanary.canarycanary", "canary"),
+        ("password=canary", "canary"),
+        ('{"db_password": "can ary"}', "can ary"),
+        ('{\\"db_password\\": \\"can ary\\"}', "can ary"),
+        ("Server=db;User=me;Pwd=canary;", "canary"),
+        ("AccountKey=canary==;EndpointSuffix=x", "canary"),
+        ("aws_secret_access_key = canary/canary", "canary"),
+        ("https://host/o?X-Amz-Signature=canary&x=1", "canary"),
+        ("https://account.blob/c?sv=1&sig=canary", "canary"),
+        ("https://canary@host/repository.git", "canary"),
+        ("Set-Cookie: session=canary", "canary"),
+        ("X-Api-Key: canary", "canary"),
+        ("client_secret: 'can ary'", "can ary"),
+        ('{"auths":{"registry":{"auth":"canary"}}}', "canary"),
+        ('input parameter "api_token" value "canary" does not match', "canary"),
     ],
 )
 def test_a_planted_secret_does_not_pass(text: str, secret: str) -> None:
@@ -32,7 +61,17 @@ def test_a_planted_secret_does_not_pass(text: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://ml-pipeline:8888/apis/v2beta1/runs?x=a@b", "the bearer of news", "s3://bucket/key.log"]
+    "text",
+    [
+        "http://ml-pipeline:8888/apis/v2beta1/runs?x=a@b",
+        "the bearer of news",
+        "s3://bucket/key.log",
+        "KFP_TOKEN_PATH=/var/run/secrets/kfp/token",
+        "secretName: mlpipeline-minio-artifact",
+        'secret "mlpipeline-minio-artifact" not found',
+        "author: me",
+        'artifact key="model"',
+    ],
 )
 def test_harmless_text_passes_unchanged(text: str) -> None:
     assert clean(text) == text
@@ -52,7 +91,21 @@ def test_clean_text_is_one_line_without_control_characters(text: str) -> None:
     assert len(cleaned.splitlines()) <= 1
 
 
-@pytest.mark.parametrize("unit", ["eyJ", "://a:", "-----BEGIN A", "Bearer ", "://@:", "AKIA"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "eyJ",
+        "://a:",
+        "-----BEGIN A",
+        "-----BEGIN A-----",
+        "Bearer ",
+        "://@:",
+        "AKIA",
+        "secret",
+        'sig="',
+        "pwd:\\",
+    ],
+)
 def test_hostile_text_is_filtered_in_linear_time(unit: str) -> None:
     started = time.process_time()
     clean(unit * 60_000)
@@ -68,6 +121,19 @@ def test_values_of_secret_keys_are_hidden_at_every_depth() -> None:
         "x": {"api_token": "***", "y": [{"Credential": "***"}]},
         "task_key": "kept",
     }
+
+
+def test_what_is_known_to_be_secret_is_hidden_by_its_value_wherever_it_stands() -> None:
+    secrets = secret_texts(
+        {"api_token": "canary-1", "x": [{"password": {"y": ["canary-2"]}}], "lr": "visible"}
+    )
+
+    assert secrets == {"canary-1", "canary-2"}
+    assert redact("got canary-1\nand canary-2", secrets) == "got ***\nand ***"
+
+
+def test_short_values_of_secret_keys_make_no_holes_in_other_text() -> None:
+    assert secret_texts({"token": "yes", "key": "a"}) == set()
 
 
 def test_nested_text_is_cleaned_and_stays_data() -> None:

@@ -347,7 +347,47 @@ async def test_what_the_driver_decided_stands_in_its_log(stack: Stack) -> None:
     log = run.log.body("succeeded").decode()
     for event in ("inputs resolved", "condition evaluated", "row decided"):
         assert event in log
-    assert '"data":"TASK_OUTPUT_INPUT"' in log.replace(" ", "")
+    assert '"data":"output of make: ' in log
+    assert '"text":"constant"' in log
+    assert 'condition values values={"lr":0.1}' in log
+    assert 'cache not used reason="caching is not enabled for the task"' in log
+
+
+async def test_values_of_secret_inputs_stand_in_no_log_and_no_message(stack: Stack) -> None:
+    spec = pipeline(
+        {
+            "train": task(
+                "comp-train",
+                inputs={"api_token": from_parent("db_password"), "mode": constant("x")},
+                condition="inputs.parameter_values['api_token'] == 'canary-literal'",
+            ),
+        },
+        {"comp-train": leaf("exec-train", inputs={"api_token": "STRING", "mode": "STRING"})},
+        inputs={"db_password": "STRING"},
+    )
+    run = await stack.start(spec, db_password='canary "with quotes"')
+    await run.container("train")
+    log = run.log.body("succeeded").decode()
+    assert "canary" not in log
+    assert '"mode":"x"' in log
+    assert "outcome=false" in log
+
+
+async def test_the_message_of_a_failed_row_quotes_no_secret(stack: Stack) -> None:
+    component = leaf("exec-train", inputs={"api_token": "STRING"})
+    component["inputDefinitions"]["parameters"]["api_token"]["literals"] = ["a", "b"]
+    spec = pipeline(
+        {"train": task("comp-train", inputs={"api_token": from_parent("secret")})},
+        {"comp-train": component},
+        inputs={"secret": "STRING"},
+    )
+    run = await stack.start(spec, secret="canary-value")
+    failure = await run.failing(DriverType.CONTAINER, "train")
+    (row,) = await run.rows("train")
+    assert "canary-value" in str(failure)  # the oracle that the error does quote it
+    assert row.status_metadata is not None
+    assert "does not match any of the allowed literal values" in row.status_metadata.message
+    assert "canary-value" not in row.status_metadata.message
 
 
 async def test_requests_of_a_call_do_not_grow_with_the_rows_of_the_run(stack: Stack) -> None:
