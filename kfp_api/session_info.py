@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 _BUCKET_PATH: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9]+):///?(?P<bucket>[^/?]+)(?P<prefix>/[^?]*)?(?:\?(?P<query>.+))?", re.ASCII
@@ -31,6 +32,14 @@ _SECRET_KEYS: Final = {
     "minio": ("secretName", "accessKeyKey", "secretKeyKey"),
     "gs": ("secretName", "tokenKey"),
 }
+_CONNECTION: Final = ("endpoint", "region", "disableSSL", "forcePathStyle", "maxRetries")
+_QUERY_NAMES: Final = {
+    "disablessl": "disableSSL",
+    "disable_https": "disableSSL",
+    "s3forcepathstyle": "forcePathStyle",
+    "use_path_style": "forcePathStyle",
+}
+_AWS_ENDPOINT: Final = re.compile(r"(https://)?s3\.amazonaws\.com(:[0-9]+)?(/.*)?", re.ASCII)
 
 
 class SessionInfoError(ValueError):
@@ -57,6 +66,47 @@ class SessionInfo:
     def to_json(self) -> dict[str, Any]:
         """The launcher's form."""
         return {"Provider": self.provider, "Params": dict(self.params)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Connection:
+    """How a client reaches an S3 server; where its keys come from is said by the session parameters."""
+
+    endpoint: str | None
+    """Address with scheme; ``None`` lets the client choose AWS' own."""
+
+    region: str | None
+    path_style: bool
+    """Bucket in the path, not in the host name."""
+
+    max_retries: int
+
+
+def s3_connection(info: SessionInfo, *, query: str = "") -> S3Connection:
+    """The connection that session parameters of ``s3`` or ``minio`` describe.
+
+    Without any parameter but ``fromEnv`` everything is the client's default. A root's own query has the
+    last word.
+
+    Raises:
+        SessionInfoError: the number of retries is no number.
+    """
+    given = {name: text for name, text in info.params.items() if name in _CONNECTION and text}
+    given |= {_QUERY_NAMES.get(name.lower(), name): text for name, text in parse_qsl(query) if text}
+    endpoint = given.get("endpoint") or None
+    if endpoint is not None and _AWS_ENDPOINT.fullmatch(endpoint):
+        endpoint = None
+    if endpoint is not None and "://" not in endpoint:
+        endpoint = f"{'http' if given.get('disableSSL') == 'true' else 'https'}://{endpoint}"
+    retries = given.get("maxRetries", "5")
+    if not (retries.isascii() and retries.isdecimal()):
+        raise SessionInfoError(f'invalid provider config: maxRetries "{retries}" is not a number')
+    return S3Connection(
+        endpoint=endpoint,
+        region=given.get("region"),
+        path_style=given.get("forcePathStyle", "true" if given else "false") == "true",
+        max_retries=int(retries),
+    )
 
 
 def parse_bucket_path(root: str) -> BucketPath:
@@ -211,8 +261,7 @@ def _override(path: BucketPath, overrides: Any) -> _Section | None:
 
 def _apply_override(params: dict[str, str], provider: str, override: _Section) -> None:
     if provider != "gs":
-        names = ("endpoint", "region", "disableSSL", "forcePathStyle", "maxRetries")
-        params.update({name: text for name in names if (text := override.text(name))})
+        params.update({name: text for name in _CONNECTION if (text := override.text(name))})
     credentials = override.section("credentials")
     if credentials is None:
         missing = "secretref" if provider == "gs" else "credentials"

@@ -6,10 +6,13 @@ import pytest
 
 from kfp_api.session_info import (
     BucketPath,
+    S3Connection,
+    SessionInfo,
     SessionInfoError,
     is_within_configured_stores,
     parse_bucket_path,
     read_providers,
+    s3_connection,
     session_info,
 )
 
@@ -201,3 +204,40 @@ def test_launcher_writes_below_the_default_root_and_into_overridden_buckets_only
     providers = {"s3": {"default": DEFAULT, "overrides": [override]}}
     default_root = "minio://mlpipeline/v2/artifacts"
     assert is_within_configured_stores(root, providers, default_root=default_root) is expected
+
+
+@pytest.mark.parametrize(
+    ("params", "query", "expected"),
+    [
+        ({"fromEnv": "true"}, "", (None, None, False, 5)),
+        ({"fromEnv": "true", "region": "eu"}, "", (None, "eu", True, 5)),
+        ({"endpoint": "s3.amazonaws.com", "region": "us-east-1"}, "", (None, "us-east-1", True, 5)),
+        ({"endpoint": "https://s3.amazonaws.com:443/"}, "", (None, None, True, 5)),
+        ({"endpoint": "store:9000", "disableSSL": "true"}, "", ("http://store:9000", None, True, 5)),
+        ({"endpoint": "store:9000", "disableSSL": "false"}, "", ("https://store:9000", None, True, 5)),
+        ({"endpoint": "http://store:9000"}, "", ("http://store:9000", None, True, 5)),
+        ({"forcePathStyle": "false", "maxRetries": "2", "region": ""}, "", (None, None, False, 2)),
+        (
+            {"fromEnv": "true"},
+            "endpoint=store:1&disableSSL=true&region=eu&s3ForcePathStyle=false",
+            ("http://store:1", "eu", False, 5),
+        ),
+        (
+            {"fromEnv": "true"},
+            "endpoint=store:1&disable_https=true&use_path_style=true",
+            ("http://store:1", None, True, 5),
+        ),
+    ],
+)
+def test_connection_follows_the_session_parameters(
+    params: dict[str, str], query: str, expected: tuple[Any, ...]
+) -> None:
+    endpoint, region, path_style, retries = expected
+    assert s3_connection(SessionInfo("s3", params), query=query) == S3Connection(
+        endpoint=endpoint, region=region, path_style=path_style, max_retries=retries
+    )
+
+
+def test_connection_with_retries_that_are_no_number_is_refused() -> None:
+    with pytest.raises(SessionInfoError, match='maxRetries "many" is not a number'):
+        s3_connection(SessionInfo("s3", {"maxRetries": "many"}))
