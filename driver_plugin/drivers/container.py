@@ -107,6 +107,7 @@ async def _patch(
         run_id=call.run_id,
         namespace=call.namespace,
         launcher_config=work.services.launcher_config,
+        log=work.log,
     )
     outputs = provision_outputs(
         pipeline_root=root,

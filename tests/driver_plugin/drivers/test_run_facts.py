@@ -21,6 +21,7 @@ from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.ir.pipeline import TaskSpec
 from kfp_api.messages import Run, RuntimeConfig
 from kfp_api.wire import EPOCH
+from tests.driver_plugin.podspec.examples import RecordedLog
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LABEL = "scheduledworkflows.kubeflow.org/workflowEpoch"
@@ -125,10 +126,23 @@ async def test_a_create_time_that_nobody_knows_is_an_error(cluster: tuple[Cluste
         await times(Run(), asking(CREATE_TIME), None)
 
 
-async def root_of(own: str, kubernetes: KubernetesClient | None, directory: Path | None) -> str:
+async def root_of(
+    own: str,
+    kubernetes: KubernetesClient | None,
+    directory: Path | None,
+    *,
+    log: RecordedLog | None = None,
+) -> str:
     run = Run(runtime_config=RuntimeConfig(pipeline_root=own)) if own else Run()
     reader = LauncherConfigReader(directory=directory, kubernetes=kubernetes)
-    return await pipeline_root(run, pipeline_name="p", run_id="run1", namespace="ns", launcher_config=reader)
+    return await pipeline_root(
+        run,
+        pipeline_name="p",
+        run_id="run1",
+        namespace="ns",
+        launcher_config=reader,
+        log=log or RecordedLog(),
+    )
 
 
 async def test_the_runs_own_root_wins(tmp_path: Path) -> None:
@@ -160,3 +174,39 @@ async def test_without_any_configuration_kfps_default_is_used(
     assert await root_of("", cluster[1], tmp_path) == expected
     cluster[0].configmap = {"defaultPipelineRoot": ""}
     assert await root_of("", cluster[1], tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "warned"),
+    [
+        ("s3://allowed/team", False),
+        ("s3://allowed-other/team", True),
+        ("minio://mlpipeline/v2/artifacts/mine", False),
+        ("s3://overridden/x", False),
+        ("/data/artifacts", False),
+    ],
+)
+async def test_a_root_that_kfps_launcher_would_refuse_is_warned_of_and_used(
+    cluster: tuple[Cluster, KubernetesClient], own: str, warned: bool
+) -> None:
+    cluster[0].configmap = {
+        "defaultPipelineRoot": "s3://allowed" if own.startswith("s3://allowed") else "",
+        "providers": "s3: {overrides: [{bucketName: overridden, credentials: {fromEnv: true}}]}",
+    }
+    log = RecordedLog()
+    assert await root_of(own, cluster[1], None, log=log) == f"{own}/p/run1"
+    assert [own in warning and "will refuse to upload" in warning for warning in log.warnings] == (
+        [True] if warned else []
+    )
+
+
+@pytest.mark.parametrize("providers", ["[", "- a list"])
+async def test_a_configuration_that_cannot_be_checked_does_not_stop_a_run_with_a_root(
+    cluster: tuple[Cluster, KubernetesClient], providers: str
+) -> None:
+    cluster[0].configmap = {"providers": providers}
+    log = RecordedLog()
+    assert await root_of("s3://b", cluster[1], None, log=log) == "s3://b/p/run1"
+    (warning,) = log.warnings
+    assert "was not checked" in warning
+    assert "invalid provider config" in warning
