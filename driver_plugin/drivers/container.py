@@ -142,4 +142,6 @@ def _kubernetes_config(work: Invocation) -> KubernetesExecutorConfig | None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DriverError(f"failed to unmarshal Kubernetes config: {where}: {first['msg']}") from error
+        raise DriverError(
+            f'task "{work.call.task_name}": failed to unmarshal Kubernetes config: {where}: {first["msg"]}'
+        ) from error

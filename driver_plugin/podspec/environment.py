@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from driver_plugin.argo.arguments import DriverCall
-from driver_plugin.podspec.errors import PodSpecError
+from driver_plugin.podspec.errors import PodSpecError, naming
 from driver_plugin.podspec.values import EventLog, JsonObject
 from kfp_api.ir.pipeline import EnvVar
 
@@ -53,7 +53,8 @@ def author_variables(variables: Iterable[EnvVar], *, log: EventLog) -> list[Json
     Raises:
         PodSpecError: a name is reserved.
     """
-    return [literal(one.name, one.value) for one in variables if is_allowed(one.name, log=log)]
+    with naming("container.env"):
+        return [literal(one.name, one.value) for one in variables if is_allowed(one.name, log=log)]
 
 
 def is_allowed(name: str, *, log: EventLog) -> bool:

@@ -1,4 +1,11 @@
-"""What can be wrong with a task's pod: each text says to the pipeline's author what to change."""
+"""What can be wrong with a task's pod: each text says to the pipeline's author what to change.
+
+The place that finds a mistake knows the value, its callers know the field and the task: :func:`naming` puts
+those in front on the way out.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from driver_plugin.errors import DriverError
 
@@ -17,3 +24,12 @@ class OutputPathError(PodSpecError):
 
 class LauncherConfigError(PodSpecError):
     """The namespace's launcher configuration cannot be used."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Put ``what``, a task or a field, before the text of every :class:`PodSpecError` from inside."""
+    try:
+        yield
+    except PodSpecError as error:
+        raise type(error)(f"{what}: {error}") from error

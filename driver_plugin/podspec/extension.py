@@ -41,11 +41,11 @@ async def extend_pod(
     if config.node_selector is not None:
         await set_node_selector(pod, context, config.node_selector)
     await add_tolerations(pod, context, config.tolerations, log=log)
-    await mount_secrets(pod, context, config.secret_as_volume)
+    await mount_secrets(pod, context, config.secret_as_volume, log=log)
     await add_secret_variables(pod, context, config.secret_as_env, log=log)
-    await mount_config_maps(pod, context, config.config_map_as_volume)
+    await mount_config_maps(pod, context, config.config_map_as_volume, log=log)
     await add_config_map_variables(pod, context, config.config_map_as_env, log=log)
-    await _add_pull_secrets(pod, context, config.image_pull_secret)
+    await _add_pull_secrets(pod, context, config.image_pull_secret, log=log)
     add_field_variables(pod, config.field_path_as_env, log=log)
     if config.active_deadline_seconds > 0:
         pod.fields["activeDeadlineSeconds"] = config.active_deadline_seconds
@@ -69,21 +69,25 @@ def _warn_unsupported(config: KubernetesExecutorConfig, log: EventLog) -> None:
 def _pull_policy(policy: str) -> str:
     if policy not in _PULL_POLICIES:
         raise PodSpecError(
-            f"unsupported value: {policy}. ImagePullPolicy should be one of "
+            f"imagePullPolicy: unsupported value: {policy}. ImagePullPolicy should be one of "
             "'Always', 'Never' or 'IfNotPresent'"
         )
     return policy
 
 
-async def _add_pull_secrets(pod: Pod, context: ResolveContext, secrets: Iterable[ImagePullSecret]) -> None:
+async def _add_pull_secrets(
+    pod: Pod, context: ResolveContext, secrets: Iterable[ImagePullSecret], *, log: EventLog
+) -> None:
     names: dict[str, None] = {}
-    for secret in secrets:
+    for index, secret in enumerate(secrets):
         name = await object_name(
             context,
             secret.secret_name_parameter,
             secret.secret_name,
+            field=f"imagePullSecret[{index}]",
             missing="missing either SecretName or SecretNameParameter for image pull secret in "
             "executor config",
+            log=log,
         )
         if name is not None:
             names[name] = None

@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Final
 
 from driver_plugin.podspec.environment import literal
-from driver_plugin.podspec.errors import PodSpecError, QuantityError
+from driver_plugin.podspec.errors import PodSpecError, QuantityError, naming
 from driver_plugin.podspec.pod import MAIN, RESTRICTED, Pod
 from driver_plugin.podspec.quantity import canonical_quantity
 from driver_plugin.podspec.values import JsonObject, without_empty
@@ -27,10 +27,11 @@ def add_init_containers(pod: Pod, containers: Iterable[InitContainer], *, identi
         PodSpecError: an entry is incomplete, clashes with another container, or mounts an unknown volume.
     """
     taken = {container["name"] for container in (*pod.sidecars, *pod.init_containers)}
-    for container in containers:
-        _check_name(container, taken)
-        taken.add(container.name)
-        pod.init_containers.append(_init_container(pod, container, identity))
+    for index, container in enumerate(containers):
+        with naming(f"initContainers[{index}]"):
+            _check_name(container, taken)
+            taken.add(container.name)
+            pod.init_containers.append(_init_container(pod, container, identity))
 
 
 def _check_name(container: InitContainer, taken: set[str]) -> None:

@@ -4,7 +4,10 @@ A name comes from an input-parameter spec, or from a deprecated plain field; the
 spec wins.
 """
 
-from driver_plugin.podspec.errors import PodSpecError
+from collections.abc import Iterable
+
+from driver_plugin.podspec.errors import PodSpecError, naming
+from driver_plugin.podspec.values import EventLog
 from driver_plugin.podspec.workspace import workspace_claim
 from kfp_api.ir.kubernetes import KubernetesExecutorConfig, PvcMount
 from kfp_api.ir.pipeline import InputParameterSpec
@@ -26,12 +29,24 @@ async def pvc_names(
         PodSpecError: a name cannot be resolved, or the workspace has no run name to be called after.
     """
     mounts = kubernetes_config.pvc_mount if kubernetes_config else []
-    names = [await claim_name(context, mount) for mount in mounts]
-    if uses_workspace:
-        try:
-            names.append(workspace_claim(run_name))
-        except PodSpecError as error:
-            raise PodSpecError(f"failed to generate fingerprint: {error}") from error
+    with naming(f'task "{context.task_key}"'):
+        names = await claim_names(context, mounts)
+        if uses_workspace:
+            with naming("failed to generate fingerprint"):
+                names.append(workspace_claim(run_name))
+    return names
+
+
+async def claim_names(context: ResolveContext, mounts: Iterable[PvcMount]) -> list[str]:
+    """The claims of mounts, in order.
+
+    Raises:
+        PodSpecError: as :func:`claim_name`; the text says which mount.
+    """
+    names = []
+    for index, mount in enumerate(mounts):
+        with naming(f'pvcMount[{index}] at "{mount.mount_path}"'):
+            names.append(await claim_name(context, mount))
     return names
 
 
@@ -48,23 +63,32 @@ async def claim_name(context: ResolveContext, mount: PvcMount) -> str:
 
 
 async def object_name(
-    context: ResolveContext, parameter: InputParameterSpec | None, deprecated: str, *, missing: str
+    context: ResolveContext,
+    parameter: InputParameterSpec | None,
+    deprecated: str,
+    *,
+    field: str,
+    missing: str,
+    log: EventLog,
 ) -> str | None:
     """The name of a Secret or ConfigMap; ``None`` when its parameter is null and the entry is skipped.
 
     Raises:
-        PodSpecError: no name is given (with the text ``missing``), or it cannot be resolved.
+        PodSpecError: no name is given (with the text ``missing``), or it cannot be resolved; ``field``
+            stands in front.
     """
-    if parameter is not None:
+    with naming(field):
+        if parameter is None:
+            if not deprecated:
+                raise PodSpecError(missing)
+            return deprecated
         try:
             return await resolve_input_parameter_str(context, parameter)
         except NullInputError:
+            log.warning("entry of kubernetes config was ignored, its name is null", field=field)
             return None
         except ResolutionError as error:
             raise PodSpecError(str(error)) from error
-    if not deprecated:
-        raise PodSpecError(missing)
-    return deprecated
 
 
 async def _claim_name(context: ResolveContext, mount: PvcMount) -> str:

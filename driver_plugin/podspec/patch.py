@@ -12,7 +12,7 @@ import structlog
 from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.podspec.encoding import encode_executor_input, encode_patch, redacted_patch
 from driver_plugin.podspec.environment import author_variables, identity_variables, proxy_variables
-from driver_plugin.podspec.errors import PodSpecError
+from driver_plugin.podspec.errors import naming
 from driver_plugin.podspec.extension import extend_pod
 from driver_plugin.podspec.init_containers import add_init_containers
 from driver_plugin.podspec.launcher_command import launcher_command
@@ -66,6 +66,11 @@ async def build_pod_spec_patch(request: PatchRequest, *, settings: Settings) -> 
         PodSpecError: the pod cannot be described as the pipeline asks, or the text is too large.
         KfpApiError: a task row that a name refers to cannot be read.
     """
+    with naming(f'task "{request.call.task_name}"'):
+        return await _patch_text(request, settings)
+
+
+async def _patch_text(request: PatchRequest, settings: Settings) -> str:
     pod = await _build_pod(request, settings)
     executor_input = inject_task_config(request.executor_input, request.component, pod.task_config)
     # Arguments are resolved last: they may refer to the injected configuration.
@@ -92,8 +97,9 @@ async def build_pod_spec_patch(request: PatchRequest, *, settings: Settings) -> 
 async def _build_pod(request: PatchRequest, settings: Settings) -> Pod:
     values = request.executor_input.parameter_values
     pod = Pod(routes(request.component))
-    pod.main["image"] = container_image(request.container, values)
-    _set_resources(pod, container_resources(request.container, values))
+    with naming("failed to init podSpecPatch"):
+        pod.main["image"] = container_image(request.container, values)
+        _set_resources(pod, container_resources(request.container, values))
     variables = author_variables(request.container.env, log=request.log)
     proxies = proxy_variables(request.call, cluster_domain=settings.cluster_domain)
     for variable in (*variables, *request.plugin_env, *proxies):
@@ -101,10 +107,8 @@ async def _build_pod(request: PatchRequest, settings: Settings) -> Pod:
     pod.env |= {variable["name"]: variable for variable in identity_variables()}
     inputs = request.executor_input.inputs
     if uses_workspace(inputs, settings.workspace_path):
-        try:
+        with naming("failed to init podSpecPatch"):
             claim = workspace_claim(request.call.run_name)
-        except PodSpecError as error:
-            raise PodSpecError(f"failed to init podSpecPatch: {error}") from error
         pod.add_workspace(claim, settings.workspace_path)
     cars = modelcars(request.executor_input.input_artifacts)
     # Third-party images get no plugin variables, which hold credentials.

@@ -38,6 +38,18 @@ BASE_VOLUMES: Final = frozenset(
 )
 """Volumes that the compiled template or Argo brings."""
 
+_RUNTIME_PATHS: Final = frozenset(
+    {
+        "/kfp-launcher",
+        "/kfp/certs",
+        "/etc/kfp/launcher-config",
+        "/var/run/argo",
+        "/var/run/secrets/kfp",
+        "/var/run/secrets/kubernetes.io/serviceaccount",
+    }
+)
+"""Mounts without which launcher or Argo cannot work; a mount of the same path would take their place."""
+
 RESTRICTED: Final[Mapping[str, Any]] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -119,8 +131,13 @@ class Pod:
         """Mount a volume whose name the author chose; it never goes to the TaskConfig.
 
         Raises:
-            PodSpecError: the name is taken by another feature, or by the same one with other settings.
+            PodSpecError: no volume can have the name, or it is taken by another feature, or by the same one
+                with other settings.
         """
+        if not _LABEL.fullmatch(name):
+            raise PodSpecError(
+                f'"{name}" cannot be the name of a volume: use at most 63 lower-case letters, digits and "-"'
+            )
         if name == WORKSPACE_VOLUME and self._workspace_path:
             raise PodSpecError(
                 f"user volume mount name {name} conflicts with workspace volume name {WORKSPACE_VOLUME}"
@@ -144,8 +161,13 @@ class Pod:
         """Mount a volume in main.
 
         Raises:
-            PodSpecError: the path lies in the workspace, or something else is mounted there.
+            PodSpecError: there is no path, it lies in the workspace, or something else is mounted there.
         """
+        if not path:
+            raise PodSpecError(f"{self._described(volume)} has no mount path")
+        normal, what = _normal(path), self._described(volume)
+        if route.to_pod and normal in _RUNTIME_PATHS:
+            raise PodSpecError(f"{what} cannot be mounted at {path}: KFP or Argo needs its own files there")
         if self._workspace_path and _within(path, self._workspace_path):
             raise PodSpecError(
                 f"user volume mount at {path} conflicts with workspace mount at {self._workspace_path}"
@@ -154,10 +176,9 @@ class Pod:
         targets = [self.mounts] if route.to_pod else []
         targets += [self.task_config.volume_mounts] if route.to_task_config else []
         for target in targets:
-            if target.setdefault(path, dict(mount)) != mount:
-                raise PodSpecError(
-                    f'volumes "{target[path]["name"]}" and "{volume}" are both mounted at {path}'
-                )
+            there = target.setdefault(normal, dict(mount))
+            if there | {"mountPath": path} != mount:
+                raise PodSpecError(f"{self._described(there['name'])} and {what} are both mounted at {path}")
 
     def volume_of(self, name: str) -> str | None:
         """The volume of the pod that an author calls ``name``; ``None`` when the pod has none."""
@@ -176,6 +197,10 @@ class Pod:
         if self.volumes:
             patch["volumes"] = list(self.volumes.values())
         return patch
+
+    def _described(self, volume: str) -> str:
+        kind, name = self._owners[volume]
+        return f'{kind} "{name}"'
 
     def _own(self, volume: str, kind: str, name: str) -> None:
         self._owners[volume] = (kind, name)
@@ -204,6 +229,10 @@ class Pod:
         return "-".join(part for part in (kind, prefix, digest) if part)
 
 
+def _normal(path: str) -> str:
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
 def _within(path: str, directory: str) -> bool:
-    normal = posixpath.normpath("/" + path.lstrip("/"))
+    normal = _normal(path)
     return normal == directory or normal.startswith(directory + "/")

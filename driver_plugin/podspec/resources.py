@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driver_plugin.podspec.errors import PodSpecError, QuantityError
+from driver_plugin.podspec.errors import PodSpecError, naming
 from driver_plugin.podspec.quantity import canonical_quantity, quantity_value
 from driver_plugin.podspec.values import JsonObject, without_empty
 from kfp_api.ir.pipeline import AcceleratorConfig, ContainerSpec, ResourceSpec
@@ -18,7 +18,7 @@ def container_image(container: ContainerSpec, values: Mapping[str, Value]) -> st
     Raises:
         PodSpecError: the image is empty, or names a parameter that is not there.
     """
-    image = _resolved(container.image, values)
+    image = _resolved("container.image", container.image, values)
     if not image:
         raise PodSpecError("container image is empty")
     return image
@@ -33,26 +33,27 @@ def container_resources(container: ContainerSpec, values: Mapping[str, Value]) -
     spec = container.resources
     if spec is None:
         return {}
+
+    def quantity(field: str, text: str, legacy: str) -> str:
+        field = f"container.resources.{field}"
+        chosen = _resolved(field, text, values) if text else legacy
+        if not text and not legacy:
+            return ""
+        with naming(field):
+            return canonical_quantity(chosen)
+
     limits = {
-        "cpu": _quantity(spec.resource_cpu_limit, _cpu(spec.cpu_limit), values),
-        "memory": _quantity(spec.resource_memory_limit, _memory(spec.memory_limit), values),
+        "cpu": quantity("resourceCpuLimit", spec.resource_cpu_limit, _cpu(spec.cpu_limit)),
+        "memory": quantity("resourceMemoryLimit", spec.resource_memory_limit, _memory(spec.memory_limit)),
         **_accelerator(spec, values),
     }
     requests = {
-        "cpu": _quantity(spec.resource_cpu_request, _cpu(spec.cpu_request), values),
-        "memory": _quantity(spec.resource_memory_request, _memory(spec.memory_request), values),
+        "cpu": quantity("resourceCpuRequest", spec.resource_cpu_request, _cpu(spec.cpu_request)),
+        "memory": quantity(
+            "resourceMemoryRequest", spec.resource_memory_request, _memory(spec.memory_request)
+        ),
     }
     return without_empty({"limits": without_empty(limits), "requests": without_empty(requests)})
-
-
-def _quantity(text: str, legacy: str, values: Mapping[str, Value]) -> str:
-    chosen = _resolved(text, values) if text else legacy
-    if not text and not legacy:
-        return ""
-    try:
-        return canonical_quantity(chosen)
-    except QuantityError as error:
-        raise PodSpecError(f"failed to init podSpecPatch: {error}") from error
 
 
 def _cpu(legacy: float) -> str:
@@ -65,22 +66,20 @@ def _memory(legacy: float) -> str:
 
 def _accelerator(spec: ResourceSpec, values: Mapping[str, Value]) -> dict[str, str]:
     accelerator = spec.accelerator or AcceleratorConfig()
-    kind = _resolved(accelerator.resource_type, values) or accelerator.type
+    where = "container.resources.accelerator"
+    kind = _resolved(f"{where}.resourceType", accelerator.resource_type, values) or accelerator.type
     legacy_count = str(accelerator.count) if accelerator.count > 0 else ""
-    count = _resolved(accelerator.resource_count, values) or legacy_count
+    count = _resolved(f"{where}.resourceCount", accelerator.resource_count, values) or legacy_count
     if not kind or not count:
         return {}
-    try:
-        whole = quantity_value(count) % 1 == 0
-    except QuantityError as error:
-        raise PodSpecError(f"failed to init podSpecPatch: accelerator count {error}") from error
-    if not whole:
-        raise PodSpecError(f'failed to init podSpecPatch: accelerator count "{count}" is not a whole number')
-    return {kind: canonical_quantity(count)}
+    with naming(f"{where}.resourceCount"):
+        if quantity_value(count) % 1 != 0:
+            raise PodSpecError(f'"{count}" is not a whole number')
+        return {kind: canonical_quantity(count)}
 
 
-def _resolved(text: str, values: Mapping[str, Value]) -> str:
+def _resolved(field: str, text: str, values: Mapping[str, Value]) -> str:
     try:
         return resolve_parameter_or_pipeline_channel(text, values)
     except ResolutionError as error:
-        raise PodSpecError(f"failed to init podSpecPatch: {error}") from error
+        raise PodSpecError(f"{field}: {error}") from error

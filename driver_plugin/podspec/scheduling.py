@@ -1,17 +1,19 @@
 """Where the pod may run: node selector, tolerations, node affinity (spec PODSPEC 7.5, 7.6, 7.14)."""
 
+import json
 from collections.abc import Iterable
 from copy import deepcopy
 
-from driver_plugin.podspec.errors import PodSpecError
+from driver_plugin.podspec.errors import PodSpecError, naming
 from driver_plugin.podspec.pod import Pod
 from driver_plugin.podspec.task_config import PodPart
 from driver_plugin.podspec.typed_json import decode_node_affinity, decode_string_map, decode_toleration
 from driver_plugin.podspec.values import EventLog, JsonObject, without_empty
 from kfp_api.ir.kubernetes import NodeAffinityTerm, NodeSelector, SelectorRequirement, Toleration
-from resolver.context import ResolveContext
+from resolver.context import ResolveContext, shortened
 from resolver.errors import NullInputError, ResolutionError
 from resolver.parameters import resolve_input_parameter, resolve_k8s_json_parameter
+from resolver.values import kind_of
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -26,7 +28,7 @@ async def set_node_selector(pod: Pod, context: ResolveContext, selector: NodeSel
         except NullInputError:
             return
         except (ResolutionError, PodSpecError) as error:
-            raise PodSpecError(f"failed to resolve node selector: {error}") from error
+            raise PodSpecError(f"nodeSelector: failed to resolve node selector: {error}") from error
     route = pod.routes[PodPart.KUBERNETES_NODE_SELECTOR]
     if route.to_pod and labels:
         pod.fields["nodeSelector"] = dict(labels)
@@ -39,13 +41,14 @@ async def add_tolerations(
 ) -> None:
     """Set the tolerations; null and empty entries contribute nothing."""
     result: list[JsonObject] = []
-    for toleration in tolerations:
+    for index, toleration in enumerate(tolerations):
         if toleration.toleration_json is not None:
-            result += await _json_tolerations(context, toleration)
+            with naming(f"tolerations[{index}]"):
+                result += await _json_tolerations(context, toleration)
         elif flat := _flat_toleration(toleration):
             result.append(flat)
         else:
-            log.warning("empty toleration in kubernetes config was ignored")
+            log.warning("empty toleration in kubernetes config was ignored", index=index)
     if not result:
         return
     route = pod.routes[PodPart.KUBERNETES_TOLERATIONS]
@@ -63,7 +66,8 @@ async def set_node_affinity(
     preferred: list[JsonObject] = []
     for index, term in enumerate(terms):
         if term.node_affinity_json is not None:
-            affinity = await _json_affinity(context, term)
+            with naming(f"nodeAffinity[{index}]"):
+                affinity = await _json_affinity(context, term)
             required += affinity.get(_REQUIRED, {}).get("nodeSelectorTerms", [])
             preferred += affinity.get(_PREFERRED, [])
             continue
@@ -104,7 +108,8 @@ async def _json_tolerations(context: ResolveContext, toleration: Toleration) -> 
         value = [value]
     if not isinstance(value, list):
         raise PodSpecError(
-            "encountered unexpected toleration proto value, must be either struct or list type"
+            "encountered unexpected toleration proto value, must be either struct or list type, got "
+            f"{kind_of(value)} {shortened(json.dumps(value))}"
         )
     decoded = [decode_toleration(item) for item in value]
     return [item for item in decoded if item]

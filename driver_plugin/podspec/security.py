@@ -47,7 +47,8 @@ def set_security(pod: Pod, call: DriverCall, wished: SecurityContext | None, *, 
         context = wishes | fixed
         if "runAsUser" not in fixed and context.get("runAsUser") == 0 and context.get("runAsNonRoot"):
             raise PodSpecError(
-                "runAsUser=0 (root) is not allowed: runAsNonRoot is true; use a non-root UID instead"
+                "securityContext: runAsUser=0 (root) is not allowed: runAsNonRoot is true; "
+                "use a non-root UID instead"
             )
         context["capabilities"] = {"drop": ["ALL"]}
     if context:

@@ -4,11 +4,13 @@ Unknown keys are ignored, known ones match in any case and come out in their can
 a value of the wrong type is an error. What Kubernetes' encoder leaves out when empty is left out.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from driver_plugin.podspec.errors import PodSpecError
 from driver_plugin.podspec.values import JsonObject
+from resolver.context import shortened
 from resolver.values import kind_of
 
 _INT64: Final = 2**63
@@ -87,7 +89,7 @@ def _string(value: Any, where: str) -> str:
 
 
 def _integer(value: Any, where: str) -> int:
-    if kind_of(value) != "number" or value != int(value) or not -_INT64 <= value < _INT64:
+    if kind_of(value) != "number" or value % 1 != 0 or not -_INT64 <= value < _INT64:
         raise _wrong(where, "integer", value)
     return int(value)
 
@@ -99,7 +101,8 @@ def _members(value: Any, where: str) -> dict[str, Any]:
 
 
 def _wrong(where: str, expected: str, value: Any) -> PodSpecError:
-    return PodSpecError(f"{where or 'value'}: expected {expected}, got {kind_of(value)}")
+    text = shortened(json.dumps(value, ensure_ascii=False, default=str))
+    return PodSpecError(f"{where or 'value'}: expected {expected}, got {kind_of(value)} {text}")
 
 
 _TOLERATION: Final = _object(

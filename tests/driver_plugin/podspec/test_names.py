@@ -35,4 +35,7 @@ async def test_no_config_and_no_workspace_means_no_names() -> None:
 async def test_workspace_without_a_run_name_is_an_error() -> None:
     with pytest.raises(PodSpecError) as caught:
         await pvc_names(resolve_context(), None, uses_workspace=True, run_name="")
-    assert str(caught.value) == "failed to generate fingerprint: run name is required when workspace is used"
+    assert (
+        str(caught.value)
+        == 'task "train": failed to generate fingerprint: run name is required when workspace is used'
+    )

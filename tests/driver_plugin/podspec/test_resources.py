@@ -83,10 +83,10 @@ async def test_accelerator_count_of_an_integer_parameter_is_kept_where_upstream_
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"resourceCpuLimit": "1 core"}, 'failed to init podSpecPatch: "1 core"'),
+        ({"resourceCpuLimit": "1 core"}, 'failed to init podSpecPatch: .*resourceCpuLimit: "1 core"'),
         (
             {"resourceCpuLimit": channel("pipelinechannel--gone")},
-            "failed to init podSpecPatch: pipeline channel .*gone.* not found in executorinput",
+            "failed to init podSpecPatch: .*: pipeline channel .*gone.* not found in executorinput",
         ),
         (
             {
@@ -95,7 +95,7 @@ async def test_accelerator_count_of_an_integer_parameter_is_kept_where_upstream_
                     "resourceCount": channel("pipelinechannel--half"),
                 }
             },
-            'accelerator count "0.5" is not a whole number',
+            'accelerator.resourceCount: "0.5" is not a whole number',
         ),
     ],
 )

@@ -93,7 +93,7 @@ async def test_chosen_volume_may_be_mounted_twice() -> None:
 
 
 async def test_two_volumes_at_one_path_are_refused_where_upstream_loses_the_first() -> None:
-    with pytest.raises(PodSpecError, match='"a" and "b" are both mounted at /x'):
+    with pytest.raises(PodSpecError, match='pvc "a" and pvc "b" are both mounted at /x'):
         await built_patch(
             config={"pvcMount": [{"constant": "a", "mountPath": "/x"}, {"constant": "b", "mountPath": "/x"}]}
         )
