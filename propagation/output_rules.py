@@ -6,7 +6,7 @@ and over rows in memory (:func:`climb_in_memory`, for the embedded server). It a
 the pipeline's selectors say that the parent gets something.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -105,7 +105,7 @@ def scope_of(spec: PipelineSpec, task: PipelineTask) -> ScopePath:
 
 
 def climb(
-    spec: PipelineSpec, task: PipelineTask, batch: WriteBatch
+    spec: PipelineSpec, task: PipelineTask, batch: WriteBatch, *, into_loops: bool = True
 ) -> Generator[Question, PipelineTask, None]:
     """Queue in ``batch`` what every ancestor of ``task`` gets from its outputs.
 
@@ -113,6 +113,8 @@ def climb(
         spec: the run's pipeline.
         task: the producing row, with its outputs.
         batch: receives links and sparse patches; what is queued in it for a row counts as stored.
+        into_loops: whether loop heads get anything; without, the walk ends below the first one, and
+            :func:`climb_from_ended_loop` does the rest when the loop ends.
 
     Yields:
         Questions for rows; the answer is sent in.
@@ -121,12 +123,66 @@ def climb(
     entry = scope.last
     if entry is None:
         return
-    child, offer = _Level(task, entry), own_outputs(task)
-    is_leaf = entry.component.dag is None
+    yield from _climb_on(scope, _Level(task, entry), own_outputs(task), batch, into_loops=into_loops)
+
+
+def climb_from_ended_loop(
+    spec: PipelineSpec, loop: PipelineTask, children: Iterable[PipelineTask], batch: WriteBatch
+) -> Generator[Question, PipelineTask, None]:
+    """Queue in ``batch`` what a loop head gets from all its children, and its ancestors from it.
+
+    Args:
+        spec: the run's pipeline.
+        loop: the loop head.
+        children: its finished children, with their outputs.
+        batch: as in :func:`climb`.
+
+    Yields:
+        As :func:`climb`; nothing is asked about the children.
+    """
+    scope = scope_of(spec, loop)
+    entry = scope.last
+    if entry is None:
+        return
+    head = _Level(loop, entry)
+    received = [
+        _received(selected, child=level, parent=head)
+        for level in (_Level(child, _entry_below(scope, child)) for child in children)
+        if (selected := _selected(_handed_up(level, batch), level.entry.key, entry.component))
+    ]
+    offer = Offer(
+        tuple(parameter for one in received for parameter in one.parameters),
+        tuple(link for one in received for link in one.artifacts),
+    )
+    _queue(offer, head, batch)
+    yield from _climb_on(scope, head, offer, batch, into_loops=True)
+
+
+def _entry_below(scope: ScopePath, child: PipelineTask) -> ScopeEntry:
+    try:
+        entry = scope.push(child.name).last
+    except ResolutionError as error:
+        raise PropagationError(f"task {child.task_id}: {error}") from error
+    assert entry is not None
+    return entry
+
+
+def _handed_up(child: _Level, batch: WriteBatch) -> Offer:
+    """What a finished child of a loop head offers to it."""
+    offer = own_outputs(child.row)
+    return _one_per_outer_iteration(offer, child.row, batch) if child.is_nested_loop else offer
+
+
+def _climb_on(
+    scope: ScopePath, child: _Level, offer: Offer, batch: WriteBatch, *, into_loops: bool
+) -> Generator[Question, PipelineTask, None]:
+    """Carry ``offer``, which is stored at ``child``, to the ancestors."""
     while child.row.parent_task_id and offer:
         scope = scope.parent
         parent_entry = scope.last
         if parent_entry is None or parent_entry.component.dag is None:
+            return
+        if parent_entry.is_loop and not into_loops:
             return
         selected = _selected(offer, child.entry.key, parent_entry.component)
         if not selected:
@@ -137,15 +193,16 @@ def climb(
                 _one_per_outer_iteration(offer, row, batch), child.entry.key, parent_entry.component
             )
         parent = _Level((yield Question(child.row.parent_task_id, Need.IDENTITY)), parent_entry)
-        offer = _received(selected, child=child, parent=parent, first=is_leaf)
-        for link in offer.artifacts:
-            batch.link(link)
-        if offer.parameters:
-            batch.update(
-                parent.row.task_id,
-                PipelineTask(outputs=InputOutputs(parameters=list(offer.parameters))),
-            )
-        child, is_leaf = parent, False
+        offer = _received(selected, child=child, parent=parent)
+        _queue(offer, parent, batch)
+        child = parent
+
+
+def _queue(offer: Offer, level: _Level, batch: WriteBatch) -> None:
+    for link in offer.artifacts:
+        batch.link(link)
+    if offer.parameters:
+        batch.update(level.row.task_id, PipelineTask(outputs=InputOutputs(parameters=list(offer.parameters))))
 
 
 def climb_in_memory(
@@ -205,8 +262,9 @@ def _selected(offer: Offer, child_key: str, component: ComponentSpec) -> _Select
     )
 
 
-def _received(selected: _Selection, *, child: _Level, parent: _Level, first: bool) -> Offer:
+def _received(selected: _Selection, *, child: _Level, parent: _Level) -> Offer:
     """The parent's entries for what it selected."""
+    first = child.entry.component.dag is None
     declared = parent.entry.component.output_definitions
 
     def recorded(

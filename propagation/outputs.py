@@ -4,18 +4,23 @@ The rules are :mod:`propagation.output_rules`. Nothing is read where the pipelin
 ancestors come from the identity cache; the writes are links first, then one bulk update of sparse patches.
 """
 
+from collections.abc import Generator
+
 from kfp_api.messages import PipelineTask
 from kfp_api.run_view import RunView
 from propagation.batch import WriteBatch
-from propagation.output_rules import Need, climb
+from propagation.output_rules import Need, Question, climb
 
 
-async def propagate_outputs(run: RunView, task: PipelineTask) -> None:
+async def propagate_outputs(run: RunView, task: PipelineTask, *, into_loops: bool = True) -> None:
     """Give all ancestors of ``task`` the outputs that they declare and that come from it.
 
     Args:
         run: the run.
         task: the producing row; it is read again if it carries no outputs object.
+        into_loops: whether loop heads get theirs now. Every write of a loop head is answered with all its
+            items and children; a caller that sees to the end of the loop by
+            :func:`~propagation.statuses.propagate_statuses` may leave them until then.
 
     Raises:
         KfpApiError: a read or write failed; repeating the call is safe.
@@ -23,23 +28,29 @@ async def propagate_outputs(run: RunView, task: PipelineTask) -> None:
     if not task.parent_task_id:
         return
     batch = WriteBatch(run.run_id)
-    await queue_outputs(run, task, batch)
+    await queue_outputs(run, task, batch, into_loops=into_loops)
     await batch.flush(run.client)
 
 
-async def queue_outputs(run: RunView, task: PipelineTask, batch: WriteBatch) -> None:
+async def queue_outputs(
+    run: RunView, task: PipelineTask, batch: WriteBatch, *, into_loops: bool = True
+) -> None:
     """Queue in ``batch`` what the ancestors of ``task`` get; several tasks may share one batch."""
     pipeline = await run.pipeline()
     if task.outputs is None:
         task = await run.task(task.task_id, fresh=True)
-    walk = climb(pipeline.spec, task, batch)
+    await answer(run, climb(pipeline.spec, task, batch, into_loops=into_loops))
+
+
+async def answer(run: RunView, walk: Generator[Question, PipelineTask, None]) -> None:
+    """Carry a walk of the rules to its end, with the rows that it asks for."""
     try:
         question = next(walk)
         while True:
             if question.need is Need.OUTPUTS:
-                answer = await run.task(question.task_id, fresh=True)
+                row = await run.task(question.task_id, fresh=True)
             else:
-                answer = await run.task_identity(question.task_id)
-            question = walk.send(answer)
+                row = await run.task_identity(question.task_id)
+            question = walk.send(row)
     except StopIteration:
         return

@@ -7,8 +7,8 @@ propagate again.
 from kfp_api.messages import PRESERVED_STATES, PipelineTask, TaskState
 from kfp_api.run_view import RunView
 from propagation.batch import WriteBatch
-from propagation.output_rules import missing_outputs, own_outputs, scope_of
-from propagation.outputs import queue_outputs
+from propagation.output_rules import climb_from_ended_loop, missing_outputs, own_outputs, scope_of
+from propagation.outputs import answer, queue_outputs
 
 
 async def republish_outputs(run: RunView, task: PipelineTask) -> None:
@@ -28,8 +28,17 @@ async def republish_outputs(run: RunView, task: PipelineTask) -> None:
 async def restore_outputs(run: RunView, row: PipelineTask) -> None:
     """Propagate the outputs of all finished children of ``row``, in one batch."""
     batch = WriteBatch(run.run_id)
-    for child in await run.all_children(row.task_id):
-        if child.state in PRESERVED_STATES and own_outputs(child):
+    spec = (await run.pipeline()).spec
+    children = [
+        child
+        for child in await run.all_children(row.task_id)
+        if child.state in PRESERVED_STATES and own_outputs(child)
+    ]
+    entry = scope_of(spec, row).last
+    if entry is not None and entry.is_loop:
+        await answer(run, climb_from_ended_loop(spec, row, children, batch))
+    else:
+        for child in children:
             await queue_outputs(run, child, batch)
     for task_id in dict.fromkeys(link.task_id for link in batch.links):
         batch.drop_links(link.identity for link in own_outputs(await run.task(task_id, fresh=True)).artifacts)

@@ -162,7 +162,7 @@ def settled_state(
     Raises:
         PropagationError: the parent is no DAG, or a loop of unknown size.
     """
-    dag = dag_of(component, parent)
+    dag = dag_of(component, parent.task_id)
     counts = ChildCounts.of(child.state for child in children)
     if counts.failed:
         return TaskState.FAILED
@@ -176,8 +176,8 @@ def settled_state(
     return counts.aggregate
 
 
-def dag_of(component: ComponentSpec, row: PipelineTask) -> DagSpec:
+def dag_of(component: ComponentSpec, task_id: str) -> DagSpec:
     """The DAG of a parent row's component; :class:`PropagationError` where there is none."""
     if component.dag is None:
-        raise PropagationError(f"parent task {row.task_id} is not a DAG")
+        raise PropagationError(f"parent task {task_id} is not a DAG")
     return component.dag

@@ -174,7 +174,7 @@ class TaskRowWriter:
     def _metadata(
         self, properties: Mapping[str, JsonValue], *, marker: JsonValue, message: str
     ) -> StatusMetadata:
-        own: dict[str, JsonValue] = {ATTEMPT_PROPERTY: marker}
+        own: dict[str, JsonValue] = {**self._skeleton.custom_properties, ATTEMPT_PROPERTY: marker}
         if self._log_uri:
             own[LOG_PROPERTY] = self._log_uri
         return StatusMetadata(message=message, custom_properties={**properties, **own})

@@ -11,7 +11,8 @@ from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.drivers.bootstrap import Place
 from driver_plugin.settings import Settings
 from kfp_api.ir.pipeline import TaskSpec
-from kfp_api.messages import PipelineTask, TaskPod, TaskPodType, TaskType, TypeAttributes
+from kfp_api.messages import PipelineTask, StatusMetadata, TaskPod, TaskPodType, TaskType, TypeAttributes
+from propagation.loop_size import LOOP_SIZE_PROPERTY
 
 ROOT_NAME: Final = "ROOT"
 """Name of the root row, and producer of the run's parameters."""
@@ -59,8 +60,16 @@ def skeleton_row(call: DriverCall, place: Place, settings: Settings) -> Pipeline
         scope_path=place.scope.dot,
         parent_task_id=place.parent.task_id,
         type_attributes=TypeAttributes(iteration_index=call.iteration_index),
+        status_metadata=_noted(place.parent),
         pods=pods,
     )
+
+
+def _noted(parent: PipelineTask) -> StatusMetadata | None:
+    """What the row tells its launcher about the parent, so that no launcher reads a loop head."""
+    if parent.iteration_count is None:
+        return None
+    return StatusMetadata(custom_properties={LOOP_SIZE_PROPERTY: parent.iteration_count})
 
 
 def _own_pods(settings: Settings) -> list[TaskPod]:

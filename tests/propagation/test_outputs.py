@@ -94,6 +94,16 @@ LOOP_TO_ROOT = pipeline(
 )
 
 
+BRANCH_IN_LOOP = pipeline(
+    dag({"for-loop-1": loop("comp-loop")}, outputs={"Output": ("LIST", [("for-loop-1", "acc")])}),
+    {
+        "comp-loop": dag({"part": task("comp-part")}, outputs={"acc": ("LIST", [("part", "acc")])}),
+        "comp-part": dag({"train": task("comp")}, outputs={"acc": ("NUMBER_DOUBLE", [("train", "out")])}),
+        **COMP,
+    },
+)
+
+
 async def test_loop_output_reaches_the_root_as_in_the_worked_example(start_run: StartRun) -> None:
     rows = await start_run(LOOP_TO_ROOT)
     root = await rows.add("root")
@@ -110,6 +120,36 @@ async def test_loop_output_reaches_the_root_as_in_the_worked_example(start_run: 
         ("Output", 0.9, "ITERATOR_OUTPUT", "for-loop-1", 0),
         ("Output", 0.9, "ITERATOR_OUTPUT", "for-loop-1", 1),
         ("Output", 0.7, "ITERATOR_OUTPUT", "for-loop-1", 2),
+    ]
+
+
+@pytest.mark.parametrize("between", [False, True])
+async def test_loop_head_gets_at_its_end_what_launchers_left_out(start_run: StartRun, between: bool) -> None:
+    rows = await start_run(BRANCH_IN_LOOP if between else LOOP_TO_ROOT)
+    root = await rows.add("root")
+    head = await rows.add("root.for-loop-1", parent=root, kind=TaskType.LOOP, count=3)
+    for index, value in ((1, 0.9), (0, 0.9), (2, 0.7)):
+        if between:
+            part = await rows.add("root.for-loop-1.part", parent=head, index=index, kind=TaskType.DAG)
+            leaf_row = await rows.add("root.for-loop-1.part.train", parent=part)
+        else:
+            leaf_row = await rows.add("root.for-loop-1.train", parent=head, index=index)
+        written = await rows.output(leaf_row, "out", value)
+        rows.calls.clear()
+        await propagate_outputs(rows.view(), written, into_loops=False)
+        assert head.task_id not in "".join(call.path for call in rows.calls)
+        await propagate_statuses(rows.view(), await rows.end(leaf_row))
+        assert bool(entries(await rows.read(head))) is (index == 2)
+    producer = "part" if between else "train"
+    assert entries(await rows.read(head)) == [
+        ("acc", 0.9, "ITERATOR_OUTPUT", producer, 0),
+        ("acc", 0.9, "ITERATOR_OUTPUT", producer, 1),
+        ("acc", 0.7, "ITERATOR_OUTPUT", producer, 2),
+    ]
+    assert [entry[1:3] for entry in entries(await rows.read(root))] == [
+        (0.9, "ITERATOR_OUTPUT"),
+        (0.9, "ITERATOR_OUTPUT"),
+        (0.7, "ITERATOR_OUTPUT"),
     ]
 
 

@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from kfp_api.ir.pipeline import PipelineSpec
-from kfp_api.messages import ChildTask, PipelineTask, TaskState, TaskType, TypeAttributes
+from kfp_api.messages import (
+    ChildTask,
+    PipelineTask,
+    StatusMetadata,
+    TaskState,
+    TaskType,
+    TypeAttributes,
+)
 from propagation.errors import PropagationError
+from propagation.loop_size import LOOP_SIZE_PROPERTY
 from propagation.state_rules import omitted_children, omitted_tasks, settled_state
 from propagation.statuses import aggregate_state, propagate_statuses
 from tests.embedded_api import operations
@@ -119,6 +127,45 @@ async def test_loop_waits_for_every_task_of_every_iteration(start_run: StartRun)
         seen.append(await rows.state(head))
     assert seen == [RUNNING, RUNNING, RUNNING, SUCCEEDED]
     assert await rows.state(root) is SUCCEEDED
+
+
+async def test_loop_head_is_not_read_while_its_size_is_noted_on_the_row(start_run: StartRun) -> None:
+    spec = pipeline(dag({"loop": loop("comp-loop")}), {"comp-loop": dag(TWO), **COMPONENTS})
+    rows = await start_run(spec)
+    root = await rows.add("root")
+    head = await rows.add("root.loop", parent=root, kind=TaskType.LOOP, count=2)
+    seen = []
+    for key, index in (("a", 0), ("b", 0), ("a", 1), ("b", 1)):
+        ended = await rows.add(f"root.loop.{key}", parent=head, index=index, state=SUCCEEDED)
+        noted = StatusMetadata(custom_properties={LOOP_SIZE_PROPERTY: 2})
+        rows.calls.clear()
+        await propagate_statuses(rows.view(), ended.model_copy(update={"status_metadata": noted}))
+        seen.append("GetTask" in operations(rows.calls))
+    assert seen == [False] * 4
+    assert [await rows.state(row) for row in (head, root)] == [SUCCEEDED, SUCCEEDED]
+
+
+async def test_skipped_rows_are_listed_only_where_they_can_make_up_for_missing_ones(
+    start_run: StartRun,
+) -> None:
+    body = {"branch": condition("comp-branch"), "after": task("comp", after=("branch",))}
+    spec = pipeline(
+        dag({"loop": loop("comp-loop")}),
+        {"comp-loop": dag(body), "comp-branch": dag({"x": task("comp")}), **COMPONENTS},
+    )
+    rows = await start_run(spec)
+    root = await rows.add("root")
+    head = await rows.add("root.loop", parent=root, kind=TaskType.LOOP, count=5)
+    listed = []
+    for index in range(5):
+        kind = TaskType.CONDITION_BRANCH
+        ended = await rows.add("root.loop.branch", parent=head, index=index, state=SKIPPED, kind=kind)
+        rows.calls.clear()
+        await propagate_statuses(rows.view(), ended)
+        # Counted: unsettled children, all, skipped ones, whether the head had failed. A list comes on top.
+        listed.append(operations(rows.calls).count("ListTasks") > 4)
+    assert listed == [False, False, False, False, True]
+    assert await rows.state(head) is SKIPPED
 
 
 async def test_nested_loop_counts_its_own_iterations(start_run: StartRun) -> None:
