@@ -7,6 +7,7 @@ aiohttp. ``driver_plugin.serve`` runs both as a process.
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -20,8 +21,8 @@ from driver_plugin.invocation import Drive, Invocations, Timing
 from driver_plugin.metrics import Metrics
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.location import derive_log_root
+from driver_plugin.system_logs.opening import open_store
 from driver_plugin.system_logs.records import InvocationLogs
-from driver_plugin.system_logs.store import open_store
 from driver_plugin.system_logs.upload import LogUploader
 
 KEEP_ALIVE_SECONDS: Final = 130.0
@@ -68,7 +69,7 @@ async def open_service(
         log_root = None
         if settings.log_upload:
             log_root = derive_log_root(settings.log_root, Path(settings.launcher_config_dir))
-        uploader = LogUploader(open_store(log_root, settings) if log_root else None, metrics=metrics)
+        uploader = LogUploader(partial(open_store, log_root, settings) if log_root else None, metrics=metrics)
         logs = InvocationLogs(log_root, uploader=uploader, level=settings.log_level)
         yield Service(
             invocations=Invocations(

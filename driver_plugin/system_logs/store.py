@@ -1,40 +1,81 @@
-"""Where logs are kept: a directory, or a bucket of an S3 server.
+"""Where logs are kept, and the store that is a directory.
 
 Stores are synchronous and are called in threads. Whatever goes wrong is a :class:`LogStoreError`; nothing
-else leaves this module. boto3 is imported when the first log is written, because the service starts
-faster and smaller without it.
+else leaves a store. Keys are those of :mod:`driver_plugin.system_logs.location`, relative to the log root.
 """
 
 import contextlib
+import os
 import secrets
-import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import nlargest
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
-from urllib.parse import unquote
+from typing import Final, Protocol
 
-from driver_plugin.settings import Settings
+LISTED: Final = 1000
+"""Logs that one listing gives at most."""
 
-_CONTENT_TYPE: Final = "text/plain; charset=utf-8"
-_CONNECT_SECONDS: Final = 2
-_TRY_SECONDS: Final = 10
+READ_LIMIT: Final = 5 << 20
+"""Bytes of a log that are read at most: what an object may have."""
 
-
-class _PutsObjects(Protocol):
-    """The one call of boto3's S3 client that logs need."""
-
-    def put_object(self, **request: Any) -> object: ...
+SUFFIX: Final = ".log"
 
 
 class LogStoreError(Exception):
-    """A log could not be written; the text says why, without credentials."""
+    """A log could not be written or read; the text says why, without credentials.
+
+    ``refused`` means that the store did not accept the credential: another one may help, waiting does not.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class LogNotFoundError(LogStoreError):
+    """There is no such log, or not yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLog:
+    """One log in a store. ``size`` in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
+
+    @property
+    def scope(self) -> str:
+        """``root``, or ``<parent task id>/<slug>[.<index>]``."""
+        return self.key.partition("/")[2].rpartition("/")[0]
+
+    @property
+    def invocation_id(self) -> str:
+        """Name of the call; sorts by time."""
+        return self.key.rpartition("/")[2].removesuffix(SUFFIX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Logs below a prefix, the oldest call first; ``truncated`` when there are more than were asked for."""
+
+    logs: tuple[StoredLog, ...]
+    truncated: bool
 
 
 class LogStore(Protocol):
-    """Writes whole objects below a log root."""
+    """Whole objects below a log root."""
 
     def put(self, key: str, body: bytes) -> None:
         """Write one object; raises :class:`LogStoreError`."""
+
+    def list(self, prefix: str, *, limit: int = LISTED) -> Listing:
+        """The logs below ``prefix``, a key without its last parts; nothing below it is no error."""
+
+    def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
+        """The first ``limit`` bytes of a log; raises :class:`LogNotFoundError`."""
 
 
 class DirectoryLogStore:
@@ -45,9 +86,7 @@ class DirectoryLogStore:
 
     def put(self, key: str, body: bytes) -> None:
         """Write ``<root>/<key>``, making its directories."""
-        target = self._root.joinpath(*key.split("/"))
-        if ".." in target.parts:
-            raise LogStoreError(f"the key {key!r} leaves the log root")
+        target = self._path(key)
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,101 +97,57 @@ class DirectoryLogStore:
                 part.unlink()
             raise LogStoreError(f"cannot write {target}: {error.strerror}") from error
 
-
-@dataclass(frozen=True, kw_only=True)
-class S3Target:
-    """A place in a bucket, and how to reach its server."""
-
-    bucket: str
-    prefix: str
-    """Key prefix without slashes at its ends; may be empty."""
-    endpoint: str | None
-    """Address of the server; ``None`` is AWS."""
-    region: str | None
-    path_style: bool
-    access_key: str = ""
-    """Empty: the ambient chain (environment, profile, workload identity)."""
-    secret_key: str = ""
-    ca_file: str = ""
-
-
-class S3LogStore:
-    """Logs as objects of a bucket: one PUT each, without retries of its own."""
-
-    def __init__(self, target: S3Target) -> None:
-        self._target = target
-        self._lock = threading.Lock()
-        self._client: _PutsObjects | None = None
-
-    def put(self, key: str, body: bytes) -> None:
-        """Write one object below the target's prefix."""
-        from boto3.exceptions import Boto3Error  # noqa: PLC0415 (import budget)
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 (import budget)
-
-        full = f"{self._target.prefix}/{key}" if self._target.prefix else key
+    def list(self, prefix: str, *, limit: int = LISTED) -> Listing:
+        """Files below the directory of that name; the newest calls where there are too many."""
+        top = self._path(prefix)
         try:
-            self._connect().put_object(
-                Bucket=self._target.bucket, Key=full, Body=body, ContentType=_CONTENT_TYPE
-            )
-        except (BotoCoreError, ClientError, Boto3Error, OSError, ValueError) as error:
-            raise LogStoreError(f"cannot write s3 object {full!r}: {error}") from error
+            found = list(_files(top))
+        except OSError as error:
+            raise LogStoreError(f"cannot list {top}: {error.strerror}") from error
+        newest = nlargest(limit, found, key=lambda entry: entry.name)
+        logs = [self._described(entry) for entry in newest]
+        return Listing(logs=oldest_first(logs), truncated=len(found) > limit)
 
-    def _connect(self) -> _PutsObjects:
-        with self._lock:
-            if self._client is None:
-                self._client = _s3_client(self._target)
-            return self._client
+    def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
+        """The file's first bytes."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                return file.read(limit)
+        except FileNotFoundError:
+            raise LogNotFoundError(f"there is no log {path}") from None
+        except OSError as error:
+            raise LogStoreError(f"cannot read {path}: {error.strerror}") from error
 
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if {"", ".", ".."} & set(parts):
+            raise LogStoreError(f"the key {key!r} leaves the log root")
+        return self._root.joinpath(*parts)
 
-def open_store(log_root: str, settings: Settings) -> LogStore:
-    """The store of a log root as :func:`~driver_plugin.system_logs.location.derive_log_root` gives it."""
-    if log_root.startswith("/"):
-        return DirectoryLogStore(Path(log_root))
-    return S3LogStore(s3_target(log_root, settings))
-
-
-def s3_target(log_root: str, settings: Settings) -> S3Target:
-    """Server, bucket and credentials of a ``minio://`` or ``s3://`` log root (spec LAUNCHER A19)."""
-    scheme, _, rest = log_root.partition("://")
-    bucket, _, prefix = rest.partition("/")
-    minio = scheme == "minio"
-    configured = settings.object_store_host and settings.object_store_port
-    host = (
-        f"{settings.object_store_host}:{settings.object_store_port}"
-        if configured
-        else "seaweedfs.kubeflow:9000"
-    )
-    return S3Target(
-        bucket=bucket,
-        prefix=unquote(prefix).strip("/"),
-        endpoint=f"http://{host}" if minio else None,
-        region="minio" if minio else None,
-        path_style=minio,
-        access_key=settings.s3_access_key.get_secret_value(),
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        ca_file=settings.ca_file,
-    )
+    def _described(self, entry: "os.DirEntry[str]") -> StoredLog:
+        status = entry.stat()
+        return StoredLog(
+            key=Path(entry.path).relative_to(self._root).as_posix(),
+            size=status.st_size,
+            modified=datetime.fromtimestamp(status.st_mtime, UTC),
+        )
 
 
-def _s3_client(target: S3Target) -> _PutsObjects:
-    from boto3.session import Session  # noqa: PLC0415 (import budget)
-    from botocore.config import Config  # noqa: PLC0415 (import budget)
+def oldest_first(logs: "list[StoredLog]") -> tuple[StoredLog, ...]:
+    """In the order of the calls, which their names give."""
+    return tuple(sorted(logs, key=lambda log: (log.invocation_id, log.key)))
 
-    client = Session().client(
-        "s3",
-        endpoint_url=target.endpoint,
-        region_name=target.region,
-        aws_access_key_id=target.access_key or None,
-        aws_secret_access_key=target.secret_key or None,
-        verify=target.ca_file or None,
-        config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_TRY_SECONDS,
-            retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path" if target.path_style else "auto"},
-            # Many S3 servers refuse the newer default checksums.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    return cast("_PutsObjects", client)
+
+def _files(directory: Path) -> Iterator["os.DirEntry[str]"]:
+    """All logs below a directory; unfinished files start with a dot."""
+    try:
+        entries = os.scandir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                yield entry

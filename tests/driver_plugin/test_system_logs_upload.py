@@ -1,24 +1,22 @@
 """Where logs are written and what happens when they cannot be. Oracle: spec DEPLOY 9.4."""
 
+import asyncio
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from driver_plugin.metrics import Metrics
-from driver_plugin.settings import Settings
 from driver_plugin.system_logs.store import (
+    LISTED,
+    READ_LIMIT,
     DirectoryLogStore,
+    Listing,
+    LogNotFoundError,
+    LogStore,
     LogStoreError,
-    S3LogStore,
-    S3Target,
-    open_store,
-    s3_target,
 )
-from driver_plugin.system_logs.upload import LogUploader
+from driver_plugin.system_logs.upload import LogUploader, Open
 
 
 class FlakyStore:
@@ -34,6 +32,22 @@ class FlakyStore:
         if self.tries <= self.failures:
             raise LogStoreError("the store is down")
         self.written[key] = body
+
+    def list(self, prefix: str, *, limit: int = LISTED) -> Listing:
+        raise AssertionError((prefix, limit))
+
+    def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
+        raise AssertionError((key, limit))
+
+
+def opening(*stores: LogStore) -> Open:
+    """Opens the stores one after the other, the last one for ever."""
+    left = list(stores)
+
+    async def open_store() -> LogStore:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return open_store
 
 
 async def no_pause(_seconds: float) -> None:
@@ -54,6 +68,33 @@ def test_a_directory_store_does_not_leave_its_root(tmp_path: Path) -> None:
         DirectoryLogStore(tmp_path / "logs").put("../x.log", b"text")
 
 
+def test_a_directory_lists_and_reads_its_logs_the_oldest_call_first(tmp_path: Path) -> None:
+    store = DirectoryLogStore(tmp_path)
+    for key in (
+        "run/p/train.1/20260102T000000000Z-b.log",
+        "run/root/20260101T000000000Z-a.log",
+        "other/root/x.log",
+    ):
+        store.put(key, b"text")
+    (tmp_path / "run/root/.unfinished.log.1234").write_text("part")
+
+    listing = store.list("run")
+
+    assert [(log.scope, log.invocation_id, log.size) for log in listing.logs] == [
+        ("root", "20260101T000000000Z-a", 4),
+        ("p/train.1", "20260102T000000000Z-b", 4),
+    ]
+    assert not listing.truncated
+    assert store.get(listing.logs[0].key, limit=2) == b"te"
+    assert store.list("run", limit=1).truncated
+    assert store.list("nothing/here").logs == ()
+
+
+def test_a_missing_log_is_told_apart_from_a_broken_store(tmp_path: Path) -> None:
+    with pytest.raises(LogNotFoundError):
+        DirectoryLogStore(tmp_path).get("run/root/x.log")
+
+
 def test_a_directory_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
@@ -63,7 +104,7 @@ def test_a_directory_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> 
 
 async def test_an_upload_is_tried_again_and_counted_once() -> None:
     store, metrics = FlakyStore(failures=4), Metrics()
-    uploader = LogUploader(store, metrics=metrics, pause=no_pause)
+    uploader = LogUploader(opening(store), metrics=metrics, pause=no_pause)
 
     task = uploader.start("k", b"text")
     assert task is not None
@@ -76,7 +117,7 @@ async def test_an_upload_is_tried_again_and_counted_once() -> None:
 
 async def test_an_upload_that_keeps_failing_is_given_up_and_counted() -> None:
     store, metrics = FlakyStore(failures=99), Metrics()
-    uploader = LogUploader(store, metrics=metrics, pause=no_pause)
+    uploader = LogUploader(opening(store), metrics=metrics, pause=no_pause)
 
     task = uploader.start("k", b"text")
     assert task is not None
@@ -95,7 +136,7 @@ async def test_flushing_waits_for_uploads_under_way() -> None:
             super().put(key, body)
 
     store = SlowStore(failures=0)
-    uploader = LogUploader(store, metrics=Metrics(), pause=no_pause)
+    uploader = LogUploader(opening(store), metrics=Metrics(), pause=no_pause)
     uploader.start("k", b"text")
     release.set()
     await uploader.flush(10)
@@ -103,9 +144,85 @@ async def test_flushing_waits_for_uploads_under_way() -> None:
     assert store.written == {"k": b"text"}
 
 
+async def test_what_flushing_has_no_time_for_is_counted() -> None:
+    release = threading.Event()
+
+    class SlowStore(FlakyStore):
+        def put(self, key: str, body: bytes) -> None:
+            assert release.wait(10)
+            super().put(key, body)
+
+    metrics = Metrics()
+    uploader = LogUploader(opening(SlowStore(failures=0)), metrics=metrics)
+    uploader.start("k", b"text")
+    await uploader.flush(0.01)
+    release.set()
+
+    assert metrics.value("kfp_driver_log_upload_failures_total") == 1
+
+
+async def test_flushing_ends_pauses_between_tries() -> None:
+    paused = asyncio.Event()
+
+    async def for_ever(_seconds: float) -> None:
+        paused.set()
+        await asyncio.Event().wait()
+
+    store = FlakyStore(failures=1)
+    uploader = LogUploader(opening(store), metrics=Metrics(), pause=for_ever)
+    uploader.start("k", b"text")
+    await paused.wait()
+    await uploader.flush(10)
+
+    assert store.written == {"k": b"text"}
+
+
+async def test_tries_are_spread_over_the_budget_of_a_minute() -> None:
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    task = LogUploader(opening(FlakyStore(failures=99)), metrics=Metrics(), pause=note).start("k", b"text")
+    assert task is not None
+    await task
+
+    assert 40 < sum(pauses) < 60
+
+
+async def test_a_store_that_cannot_be_opened_yet_is_opened_by_the_next_try() -> None:
+    store = FlakyStore(failures=0)
+    failures = [LogStoreError("the Secret is not there yet")]
+
+    async def open_store() -> LogStore:
+        if failures:
+            raise failures.pop()
+        return store
+
+    task = LogUploader(open_store, metrics=Metrics(), pause=no_pause).start("k", b"text")
+    assert task is not None
+    await task
+
+    assert store.written == {"k": b"text"}
+
+
+async def test_a_refused_credential_is_read_again_before_the_next_try() -> None:
+    class Refusing(FlakyStore):
+        def put(self, key: str, body: bytes) -> None:
+            raise LogStoreError(f"{key} {len(body)}: access denied", refused=True)
+
+    store = FlakyStore(failures=0)
+    uploader = LogUploader(opening(Refusing(0), store), metrics=Metrics(), pause=no_pause)
+    task = uploader.start("k", b"text")
+    assert task is not None
+    await task
+
+    assert store.written == {"k": b"text"}
+
+
 async def test_too_many_waiting_logs_are_dropped_and_counted() -> None:
     metrics = Metrics()
-    uploader = LogUploader(FlakyStore(failures=0), metrics=metrics, pause=no_pause)
+    uploader = LogUploader(opening(FlakyStore(failures=0)), metrics=metrics, pause=no_pause)
 
     tasks = [uploader.start(f"k{number}", b"x" * (5 << 20)) for number in range(7)]
 
@@ -116,76 +233,3 @@ async def test_too_many_waiting_logs_are_dropped_and_counted() -> None:
 
 async def test_without_a_store_nothing_is_uploaded() -> None:
     assert LogUploader(None, metrics=Metrics()).start("k", b"text") is None
-
-
-@pytest.fixture
-async def bucket() -> AsyncIterator[tuple[TestServer, dict[str, tuple[bytes, str]]]]:
-    """A server that takes S3's PUT of an object, and nothing else."""
-    objects: dict[str, tuple[bytes, str]] = {}
-
-    async def put(request: web.Request) -> web.Response:
-        if "denied" in request.path:
-            return web.Response(status=403, text="<Error><Code>AccessDenied</Code></Error>")
-        objects[request.path] = (await request.read(), request.headers["Content-Type"])
-        return web.Response(headers={"ETag": '"x"'})
-
-    application = web.Application()
-    application.router.add_put("/{path:.*}", put)
-    server = TestServer(application)
-    await server.start_server()
-    yield server, objects
-    await server.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_an_s3_store_puts_one_object_and_reports_a_refusal(
-    bucket: tuple[TestServer, dict[str, tuple[bytes, str]]],
-) -> None:
-    server, objects = bucket
-    metrics = Metrics()
-    target = S3Target(
-        bucket="mlpipeline",
-        prefix="v2/artifacts/_driver-logs",
-        endpoint=str(server.make_url("")).rstrip("/"),
-        region="minio",
-        path_style=True,
-        access_key="a",
-        secret_key="s",
-    )
-    uploader = LogUploader(S3LogStore(target), metrics=metrics, pause=no_pause)
-
-    for key in ("run/root/i.log", "denied/root/i.log"):
-        task = uploader.start(key, b"text")
-        assert task is not None
-        await task
-    await uploader.flush(5)
-
-    assert objects == {
-        "/mlpipeline/v2/artifacts/_driver-logs/run/root/i.log": (b"text", "text/plain; charset=utf-8")
-    }
-    assert metrics.value("kfp_driver_log_upload_failures_total") == 1
-
-
-@pytest.mark.parametrize(
-    ("root", "environ", "endpoint", "prefix"),
-    [
-        ("minio://b/p/_driver-logs", {}, "http://seaweedfs.kubeflow:9000", "p/_driver-logs"),
-        (
-            "minio://b/p",
-            {"OBJECT_STORE_HOST": "store", "OBJECT_STORE_PORT": "9001"},
-            "http://store:9001",
-            "p",
-        ),
-        ("s3://b", {}, None, ""),
-    ],
-)
-def test_a_log_root_names_bucket_prefix_and_server(
-    root: str, environ: dict[str, str], endpoint: str | None, prefix: str
-) -> None:
-    target = s3_target(root, Settings.from_environ(environ))
-
-    assert (target.bucket, target.prefix, target.endpoint) == ("b", prefix, endpoint)
-
-
-def test_an_absolute_path_opens_a_directory() -> None:
-    assert isinstance(open_store("/data/logs", Settings()), DirectoryLogStore)

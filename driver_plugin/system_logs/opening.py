@@ -1,0 +1,125 @@
+"""Opens the store of a log root: which server, which credentials, which trust anchors (spec DEPLOY 9.2, 9.4).
+
+The server is the one that KFP's launcher configuration names for the bucket. Credentials come from the
+environment, else from the Secret that this configuration names, else from the ambient chain. All of it is
+read when the first log is to be written, never at the start of the service.
+"""
+
+import asyncio
+import ssl
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from driver_plugin.errors import DriverError
+from driver_plugin.settings import Settings
+from driver_plugin.system_logs.s3_store import S3LogStore, S3Target
+from driver_plugin.system_logs.store import DirectoryLogStore, LogStore, LogStoreError
+from kfp_api.session_info import SessionInfoError, read_providers, session_info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from driver_plugin.kubernetes import KubernetesClient
+
+_HTTP: Final = ("http://", "https://")
+
+
+async def open_store(
+    log_root: str, settings: Settings, *, kubernetes: "KubernetesClient | None" = None
+) -> LogStore:
+    """The store of a log root as :func:`~driver_plugin.system_logs.location.derive_log_root` gives it.
+
+    Args:
+        log_root: ``minio://`` or ``s3://`` with bucket and prefix, or an absolute directory.
+        settings: credentials of the environment, trust anchors, where the launcher configuration lies.
+        kubernetes: reads the configuration and the Secret; by default the pod's own client, if there is one.
+
+    Raises:
+        LogStoreError: the configuration or the Secret cannot be used; it may help to try again.
+    """
+    if log_root.startswith("/"):
+        return DirectoryLogStore(Path(log_root))
+    from driver_plugin.kubernetes import KubernetesClient  # noqa: PLC0415 (import budget)
+
+    async with AsyncExitStack() as stack:
+        if kubernetes is None:
+            kubernetes = KubernetesClient.in_cluster()
+            if kubernetes is not None:
+                await stack.enter_async_context(kubernetes)
+        try:
+            return S3LogStore(await _target(log_root, settings, kubernetes))
+        except (DriverError, SessionInfoError) as error:
+            raise LogStoreError(f"cannot open the log store: {error}") from error
+
+
+async def _target(log_root: str, settings: Settings, kubernetes: "KubernetesClient | None") -> S3Target:
+    from driver_plugin.podspec.launcher_config import LauncherConfigReader  # noqa: PLC0415 (import budget)
+
+    reader = LauncherConfigReader(directory=Path(settings.launcher_config_dir), kubernetes=kubernetes)
+    providers = read_providers((await reader.read(settings.namespace)).providers)
+    configured = settings.object_store_host and settings.object_store_port
+    store = f"{settings.object_store_host}:{settings.object_store_port}" if configured else ""
+    info = session_info(log_root, providers, object_store=store)
+    params = info.params if info is not None else {}
+    access_key, secret_key = await _credentials(params, settings, kubernetes)
+    bucket, _, prefix = log_root.partition("://")[2].partition("/")
+    endpoint = _endpoint(params)
+    return S3Target(
+        bucket=bucket,
+        prefix=unquote(prefix).strip("/"),
+        endpoint=endpoint,
+        region=params.get("region") or None,
+        path_style=params.get("forcePathStyle", "true" if endpoint else "false") == "true",
+        access_key=access_key,
+        secret_key=secret_key,
+        ca_file=await asyncio.to_thread(trust_bundle, settings),
+    )
+
+
+def _endpoint(params: "Mapping[str, str]") -> str | None:
+    host = params.get("endpoint", "")
+    if not host or host.startswith(_HTTP):
+        return host or None
+    return f"{'http' if params.get('disableSSL') == 'true' else 'https'}://{host}"
+
+
+async def _credentials(
+    params: "Mapping[str, str]", settings: Settings, kubernetes: "KubernetesClient | None"
+) -> tuple[str, str]:
+    """Access and secret key; empty for the ambient chain."""
+    own = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
+    if all(own) or params.get("fromEnv") == "true" or kubernetes is None:
+        return own if all(own) else ("", "")
+    name = params.get("secretName", "")
+    data = await kubernetes.get_secret(settings.namespace, name)
+    found = [data.get(params.get(key, ""), b"") for key in ("accessKeyKey", "secretKeyKey")]
+    try:
+        access_key, secret_key = (value.decode("ascii").strip() for value in found)
+    except UnicodeDecodeError:
+        raise LogStoreError(f'cannot open the log store: secret "{name}" holds no text') from None
+    if not access_key or not secret_key:
+        raise LogStoreError(
+            f'cannot open the log store: secret "{name}" lacks {params.get("accessKeyKey")} '
+            f"or {params.get('secretKeyKey')}"
+        )
+    return access_key, secret_key
+
+
+def trust_bundle(settings: Settings) -> str:
+    """A file with the system's trust anchors and the configured ones; empty where none are configured.
+
+    boto3 takes one file that replaces its own anchors; configured ones are to be added (spec DEPLOY 4).
+    """
+    if not settings.ca_file and not settings.ca_pem:
+        return ""
+    system = ssl.get_default_verify_paths().cafile
+    try:
+        parts = [Path(path).read_text() for path in (system, settings.ca_file) if path]
+        with tempfile.NamedTemporaryFile("w", prefix="kfp-driver-ca-", suffix=".pem", delete=False) as bundle:
+            bundle.write("\n".join([*parts, settings.ca_pem]))
+    except OSError as error:
+        raise LogStoreError(f"cannot read trust anchors: {error.strerror}") from error
+    return bundle.name
