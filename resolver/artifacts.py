@@ -8,8 +8,8 @@ from kfp_api.messages import Artifact, IOArtifact, IOProducer, IOType
 from resolver.concurrency import in_order
 from resolver.context import ResolveContext, shortened
 from resolver.errors import NullInputError, ResolutionError
-from resolver.outputs import ARTIFACTS, iteration_of, read_output
-from resolver.parameters import ITERATOR_INPUTS
+from resolver.outputs import ARTIFACTS, read_output
+from resolver.parent_inputs import ITERATOR_INPUTS, iteration_of
 from resolver.values import go_json
 
 

@@ -11,6 +11,7 @@ from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec, TaskSpec, TriggerSt
 from kfp_api.messages import IOProducer, IOType, PipelineTask
 from resolver.errors import ResolutionError
 from resolver.expressions import ExpressionEngine
+from resolver.parent_inputs import ParentParameters
 from resolver.rows import JoinedRows, TaskRows, find_child, unique_name
 from resolver.scope import ScopeEntry, ScopePath
 
@@ -65,6 +66,11 @@ class ResolveContext:
     def component(self) -> ComponentSpec:
         """The component that the task runs."""
         return self._entry[0].component
+
+    @cached_property
+    def parent_parameters(self) -> ParentParameters:
+        """The parent's input parameters, which its children may take as theirs."""
+        return ParentParameters(self.parent.input_parameters, self.iteration_index)
 
     @property
     def tolerates_failed_producers(self) -> bool:

@@ -20,3 +20,7 @@ class NullInputError(ResolutionError):
 
     def __init__(self, message: str = "the resolved input is null") -> None:
         super().__init__(message)
+
+
+class ExpressionError(ResolutionError):
+    """An expression does not compile, fails, or does not yield what is needed."""

@@ -5,9 +5,9 @@ order and nesting. Loop heads and nested DAGs are recognised from the spec, neve
 """
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Final, Generic, TypeVar
 
 from pydantic import JsonValue
@@ -17,6 +17,7 @@ from kfp_api.messages import Artifact, IOArtifact, IOParameter, IOType, Pipeline
 from kfp_api.wire import UNSET
 from resolver.concurrency import in_order
 from resolver.errors import ResolutionError
+from resolver.parent_inputs import iteration_of
 from resolver.rows import TaskRows, choose, find_child
 from resolver.scope import ScopePath
 
@@ -147,73 +148,96 @@ async def read_output(
     Raises:
         ResolutionError: propagated entries contradict each other, or rows nest without end.
     """
-    entry = scope.last
-    if entry is None or entry.component.dag is None:
-        return kind.own(row, key)
-    pairs = kind.selectors(entry.component.dag, key)
-    if pairs is None:
-        return kind.propagated(row, key)
-    reader = _DagReader(rows, kind, row, scope, pairs, joins=kind.joins_branches(entry.component, key))
-    if entry.is_loop:
-        return await reader.collected(key)
-    found = await reader.first_present()
-    return kind.propagated(row, key) if found is None else found
+    return await _OutputReader(rows, kind).read(row, scope, key)
 
 
-class _DagReader(Generic[Found, Entry]):
-    """Reads one declared output of one DAG row."""
+class _OutputReader(Generic[Found, Entry]):
+    """Follows selectors from one consumer's output downwards.
+
+    Each output of a row is read once, so that selectors which meet again and again further down (alternatives
+    of alternatives) cost their number and not its power.
+    """
+
+    def __init__(self, rows: TaskRows, kind: OutputKind[Found, Entry]) -> None:
+        self.rows = rows
+        self.kind = kind
+        self._known: dict[tuple[str, str], Found | None] = {}
+
+    async def read(self, row: PipelineTask, scope: ScopePath, key: str) -> Found | None:
+        """The output ``key`` of a row."""
+        output = (row.task_id, key)
+        if output not in self._known:
+            self._known[output] = await self._read(row, scope, key)
+        return self._known[output]
+
+    async def _read(self, row: PipelineTask, scope: ScopePath, key: str) -> Found | None:
+        entry = scope.last
+        if entry is None or entry.component.dag is None:
+            return self.kind.own(row, key)
+        pairs = self.kind.selectors(entry.component.dag, key)
+        if pairs is None:
+            return self.kind.propagated(row, key)
+        joins = self.kind.joins_branches(entry.component, key)
+        dag = _DagOutput(self, row, scope, pairs, joins=joins)
+        if entry.is_loop:
+            return await dag.collected(key)
+        found = await dag.first_present()
+        return self.kind.propagated(row, key) if found is None else found
+
+
+class _DagOutput(Generic[Found, Entry]):
+    """One declared output of one DAG row."""
 
     def __init__(
         self,
-        rows: TaskRows,
-        kind: OutputKind[Found, Entry],
+        reader: _OutputReader[Found, Entry],
         row: PipelineTask,
         scope: ScopePath,
         pairs: Sequence[tuple[str, str]],
         *,
         joins: bool,
     ) -> None:
-        self._rows = rows
-        self._kind = kind
+        self._reader = reader
+        self._rows = reader.rows
+        self._kind = reader.kind
         self._row = row
-        self._scope = scope
         self._pairs = pairs
+        self._subtasks = list(dict.fromkeys(subtask for subtask, _ in pairs))
+        self._scope = cache(scope.push)
         self._joins = joins and len(pairs) > 1
 
     async def first_present(self) -> Found | None:
         """The first alternative that has the output, in a DAG that is no loop."""
-        children = await in_order(
-            find_child(
-                self._rows, self._row, subtask, under_loop=False, iteration_index=self._row.iteration_index
-            )
-            for subtask, _ in self._pairs
+        index = self._row.iteration_index
+        found = await in_order(
+            find_child(self._rows, self._row, subtask, under_loop=False, iteration_index=index)
+            for subtask in self._subtasks
         )
-        return await self._alternatives(children)
+        return await self._alternatives(found)
 
     async def collected(self, key: str) -> Found | None:
         """The outputs of all iterations of a loop head, in order; iterations without output are left out.
 
         Asks once per producing task, whatever the number of iterations.
         """
-        subtasks = list(dict.fromkeys(subtask for subtask, _ in self._pairs))
-        answers = await in_order(self._children(subtask) for subtask in subtasks)
+        answers = await in_order(self._children(subtask) for subtask in self._subtasks)
         count = self._row.iteration_count
-        by_iteration: dict[int, dict[str, list[PipelineTask]]] = defaultdict(lambda: defaultdict(list))
-        for subtask, children in zip(subtasks, answers, strict=True):
+        found: dict[tuple[int, str], PipelineTask | None] = {}
+        for subtask, children in zip(self._subtasks, answers, strict=True):
             for child in children:
                 index = child.iteration_index
                 if index is not None and index >= 0 and (count is None or index < count):
-                    by_iteration[index][subtask].append(child)
+                    other = found.get((index, subtask))
+                    rows = [child] if other is None else [other, child]
+                    found[index, subtask] = choose(rows, self._row, subtask, index)
         if not any(answers) and not await self._rows.has_children(self._row.task_id):
             if self._kind.entries(self._row, key):
                 return self._kind.propagated(self._row, key)
             # Without children a loop of some length was skipped by its own condition.
             return None if count else self._kind.collect([])
         readings = (
-            self._alternatives(
-                [choose(children[subtask], self._row, subtask, index) for subtask, _ in self._pairs]
-            )
-            for index, children in sorted(by_iteration.items())
+            self._alternatives([found.get((index, subtask)) for subtask in self._subtasks])
+            for index in sorted({index for index, _ in found})
         )
         outputs = [await one for one in readings] if self._leaves_only() else await in_order(readings)
         return self._kind.collect(output for output in outputs if output is not None)
@@ -223,16 +247,18 @@ class _DagReader(Generic[Found, Entry]):
 
     def _leaves_only(self) -> bool:
         """Whether reading the children asks no further questions."""
-        entries = [self._scope.push(subtask).last for subtask, _ in self._pairs]
+        entries = [self._scope(subtask).last for subtask in self._subtasks]
         return all(entry is not None and entry.component.dag is None for entry in entries)
 
-    async def _alternatives(self, children: Sequence[PipelineTask | None]) -> Found | None:
+    async def _alternatives(self, rows: Sequence[PipelineTask | None]) -> Found | None:
+        """What the selectors find below ``rows``, which are those of the subtasks."""
         present: list[Found] = []
-        for child, (subtask, output_key) in zip(children, self._pairs, strict=True):
+        children = dict(zip(self._subtasks, rows, strict=True))
+        for subtask, output_key in self._pairs:
+            child = children[subtask]
             if child is None:
                 continue
-            scope = self._scope.push(subtask)
-            found = await read_output(self._rows, self._kind, child, scope, key=output_key)
+            found = await self._reader.read(child, self._scope(subtask), output_key)
             if found is not None and not self._joins:
                 return found
             if found is not None:
@@ -240,11 +266,6 @@ class _DagReader(Generic[Found, Entry]):
         if len(present) <= 1:
             return present[0] if present else None
         return self._kind.collect(present)
-
-
-def iteration_of(entry: IOParameter | IOArtifact) -> int | None:
-    """The iteration in an entry's producer, if it has one."""
-    return entry.producer.iteration if entry.producer else None
 
 
 def _by_iteration(entries: list[Entry], key: str) -> list[Entry]:

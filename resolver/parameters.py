@@ -17,14 +17,11 @@ from kfp_api.wire import UNSET, Value
 from resolver.concurrency import in_order
 from resolver.constants import TextBudget, resolve_constant
 from resolver.context import ResolveContext, ResolvedValue, shortened
-from resolver.errors import NullInputError, ResolutionError
-from resolver.expressions import ExpressionError
+from resolver.errors import ExpressionError, NullInputError, ResolutionError
 from resolver.final_status import resolve_final_status
-from resolver.outputs import PARAMETERS, iteration_of, read_output
+from resolver.outputs import PARAMETERS, read_output
 from resolver.types import check_literals, normalise
 from resolver.values import go_json, kind_of, value_to_text
-
-ITERATOR_INPUTS: Final = frozenset({IOType.ITERATOR_INPUT, IOType.ITERATOR_INPUT_RAW})
 
 MAX_CHANNEL_DEPTH: Final = 16
 """Constants that refer to constants; the SDK's compiler never emits more than one level."""
@@ -112,7 +109,7 @@ class ParameterSources:
     def _component_input(self, key: str) -> ResolvedValue:
         if not key:
             raise ResolutionError("empty component input")
-        entry = _entry_of(self._context, key)
+        entry = self._context.parent_parameters.entry(key)
         if entry is None:
             producer = self._context.producer(self._context.parent.name)
             return ResolvedValue(None, IOType.COMPONENT_INPUT, producer)
@@ -209,24 +206,6 @@ def _default(context: ResolveContext, key: str, declared: InputParameter) -> IOP
 
 def _is_task_config(declared: InputParameter | None) -> bool:
     return declared is not None and declared.declared_type is ParameterType.TASK_CONFIG
-
-
-def _entry_of(context: ResolveContext, key: str) -> IOParameter | None:
-    """The parent's input entry that this task's iteration means (spec RESOLVER 5.1)."""
-    matches = [entry for entry in context.parent.input_parameters if entry.parameter_key == key]
-    regular = [entry for entry in matches if entry.type not in ITERATOR_INPUTS]
-    if not matches or (len(matches) == 1 and regular):
-        return matches[0] if matches else None
-    index = context.iteration_index
-    same = [entry for entry in matches if index is not None and iteration_of(entry) == index]
-    candidates = same or regular
-    if not candidates:
-        raise ResolutionError(
-            f"no value for iteration {-1 if index is None else index} of input parameter {key}"
-        )
-    # A retry can leave entries of an earlier attempt beside the new ones.
-    given = [entry for entry in candidates if entry.type is not IOType.COMPONENT_DEFAULT_INPUT]
-    return (given or candidates)[-1]
 
 
 def _not_implemented(spec: InputParameterSpec) -> ResolutionError:

@@ -18,6 +18,9 @@ from resolver.errors import ResolutionError
 
 MAX_NESTING: Final = 64
 
+_DIGITS_WITHOUT_DOUBT: Final = 300
+"""Integers of so many characters are within the range of doubles."""
+
 _PLAIN_FROM: Final = 1e-6
 _PLAIN_BELOW: Final = 1e21
 _ESCAPES: Final = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
@@ -103,7 +106,9 @@ def parse_json(text: str) -> JsonValue:
         InvalidValueError: says what is wrong and where.
     """
     try:
-        value: JsonValue = json.loads(text, parse_constant=_no_constant, parse_float=_parse_float)
+        value: JsonValue = json.loads(
+            text, parse_constant=_no_constant, parse_float=_parse_float, parse_int=_parse_int
+        )
     except RecursionError:
         raise InvalidValueError(f"JSON is nested more than {MAX_NESTING} levels deep") from None
     except InvalidValueError:
@@ -209,5 +214,11 @@ def _no_constant(name: str) -> NoReturn:
 def _parse_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise InvalidValueError(f"number {text} is out of the range of a double")
+        raise InvalidValueError("number is out of the range of a double")
     return number
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > _DIGITS_WITHOUT_DOUBT:
+        _parse_float(text)
+    return int(text)

@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from kfp_api.ir.executor_input import ExecutorInputs
-from resolver.errors import ResolutionError
-from resolver.expressions import MAX_EXPRESSION_BYTES, ExpressionEngine, ExpressionError
+from resolver.errors import ExpressionError, ResolutionError
+from resolver.expressions import (
+    CACHED_EXPRESSION_BYTES,
+    CACHED_EXPRESSIONS,
+    MAX_EXPRESSION_BYTES,
+    ExpressionEngine,
+)
 
 INPUTS = ExecutorInputs.parse(
     {
@@ -82,6 +87,7 @@ ACCURACY = "inputs.artifacts['model'].artifacts[0].metadata['accuracy']"
         ("inputs.artifacts['model'].artifacts[0].type.schema_title == ''", True),
         ("size(inputs.parameters) == 0", True),
         (f"{V}['type'].matches('^f.o$') && {V}['type'].contains('o')", True),
+        (f"matches({V}['type'], 'o+') && !'matches('.matches('x')", True),
         (f"({V}['num'] > 0.5 ? 'yes' : 'no') == 'yes'", True),
     ],
 )
@@ -114,6 +120,8 @@ def test_a_condition_holds_as_in_the_table(expression: str, holds: bool) -> None
         ("parseJson('{') == 1", "evaluation error: failed to unmarshal JSON: "),
         ("parseJson('NaN') == 1", "evaluation error: failed to unmarshal JSON: "),
         (f"{V}.type.x == 1", "evaluation error: no such overload"),
+        (f"{V}['num'].matches('1')", "evaluation error: no such overload: (double).matches(string)"),
+        ("'a'.matches('(')", "evaluation error: invalid regular expression: missing ): ("),
         ("1 + 1", "evaluation error: return type is not bool, got 2"),
         (f"{V}['type']", "evaluation error: return type is not bool, got foo"),
         (f"{V}['n']", "evaluation error: return type is not bool, got null"),
@@ -138,10 +146,14 @@ def test_a_missing_key_of_an_empty_executor_input_is_an_error() -> None:
         (f"{V}['type'] == 'it's'", "Syntax error"),
         ("int(", "Syntax error"),
         ("", "Syntax error"),
+        (f"{V}['l'].all(x, x > 0)", "unsupported expression feature: all"),
         (f"{V}['l'].exists(x, x == 1)", "unsupported expression feature: exists"),
+        (f"{V}['l'].exists_one(x, x == 1)", "unsupported expression feature: exists_one"),
+        (f"{V}['l'].filter(x, x == 1) == []", "unsupported expression feature: filter"),
         ("[1, 2] . map (x, x)", "unsupported expression feature: map"),
         ("true || " * 9000 + "true", "longer than 65536 bytes"),
-        ("(" * 5000 + "true" + ")" * 5000, ""),
+        ("(" * 5000 + "true" + ")" * 5000, "expression is nested more than 32 levels deep"),
+        (" + ".join(["1"] * 500) + " > 1", "expression is nested more than 32 levels deep"),
     ],
 )
 def test_what_does_not_compile_is_no_evaluation_error(expression: str, text: str) -> None:
@@ -210,11 +222,16 @@ def test_values_nested_too_deep_are_refused() -> None:
         ENGINE.select("parseJson(string_value)", "[" * 65 + "]" * 65)
 
 
-def test_many_different_expressions_keep_giving_their_own_results() -> None:
+def test_compiled_expressions_are_kept_up_to_a_bound_and_the_oldest_dropped() -> None:
     engine = ExpressionEngine()
-    for number in range(1200):
+    for number in range(CACHED_EXPRESSIONS + 700):
         assert engine.condition(f"int('{number}') == {number}", ExecutorInputs())
+    assert len(engine._compiled) == CACHED_EXPRESSIONS
     assert engine.condition("int('0') == 0", ExecutorInputs())
+    long = f"{' ' * CACHED_EXPRESSION_BYTES}true"
+    assert engine.condition(long, ExecutorInputs())
+    assert len(engine._compiled) == CACHED_EXPRESSIONS
+    assert ("condition", long) not in engine._compiled
 
 
 def test_the_longest_expression_is_accepted() -> None:

@@ -1,0 +1,60 @@
+"""The inputs of the parent row as its children see them (spec RESOLVER 5.1).
+
+A loop head lists one entry per item, and every task of its body asks for several of its inputs: the list is
+sorted out once per resolution.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from kfp_api.messages import IOArtifact, IOParameter, IOType
+from resolver.errors import ResolutionError
+
+ITERATOR_INPUTS: Final = frozenset({IOType.ITERATOR_INPUT, IOType.ITERATOR_INPUT_RAW})
+
+
+def iteration_of(entry: IOParameter | IOArtifact) -> int | None:
+    """The iteration in an entry's producer, if it has one."""
+    return entry.producer.iteration if entry.producer else None
+
+
+@dataclass
+class _Entries:
+    """The entries of one key that are no loop items, and those of the iteration."""
+
+    regular: list[IOParameter] = field(default_factory=list)
+    same: list[IOParameter] = field(default_factory=list)
+
+
+class ParentParameters:
+    """Input parameters of a row by key, as a task of one iteration means them."""
+
+    def __init__(self, parameters: Iterable[IOParameter], iteration_index: int | None) -> None:
+        self._index = iteration_index
+        self._by_key: dict[str, _Entries] = {}
+        for entry in parameters:
+            entries = self._by_key.get(entry.parameter_key)
+            if entries is None:
+                entries = self._by_key[entry.parameter_key] = _Entries()
+            if entry.type not in ITERATOR_INPUTS:
+                entries.regular.append(entry)
+            if iteration_index is not None and iteration_of(entry) == iteration_index:
+                entries.same.append(entry)
+
+    def entry(self, key: str) -> IOParameter | None:
+        """The entry of that key; ``None`` where there is none.
+
+        Raises:
+            ResolutionError: there are loop items of that key, but none of this iteration.
+        """
+        entries = self._by_key.get(key)
+        if entries is None:
+            return None
+        candidates = entries.same or entries.regular
+        if not candidates:
+            index = -1 if self._index is None else self._index
+            raise ResolutionError(f"no value for iteration {index} of input parameter {key}")
+        # A retry can leave entries of an earlier attempt beside the new ones.
+        given = [entry for entry in candidates if entry.type is not IOType.COMPONENT_DEFAULT_INPUT]
+        return (given or candidates)[-1]
