@@ -1,10 +1,11 @@
 """The few Kubernetes calls that drivers need, as plain REST (spec PODSPEC 12).
 
-ConfigMaps, Secrets and Workflows are read, claims are created, read and deleted; nothing is listed or
-watched. Every request has its own time-out. A GET or DELETE is tried again after connection errors, 429
-and 5xx; a POST only where the server cannot have acted (connection refused, 429, 503), and callers use
-deterministic names, so that a 409 after a lost answer is recognised. The projected token file is read
-again every minute. This is the only module that knows the HTTP library's exceptions for Kubernetes.
+ConfigMaps, Secrets and Workflows are read, claims are created, read and deleted, access is reviewed; nothing
+is listed or watched. Every request has its own time-out. What may be repeated is tried again after connection
+errors, 429 and 5xx; the creation of a claim only where the server cannot have acted (connection refused, 429,
+503), and callers use deterministic names, so that a 409 after a lost answer is recognised. The projected
+token file is read again every minute. This is the only module that knows the HTTP library's exceptions for
+Kubernetes.
 """
 
 import base64
@@ -12,7 +13,8 @@ import binascii
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -62,6 +64,14 @@ class KubernetesUnavailableError(KubernetesError):
     """No answer, 429 or 5xx after all attempts: a later call may succeed."""
 
     retryable = True
+
+
+@dataclass(frozen=True)
+class AccessReview:
+    """Kubernetes' answer to the question whether somebody may do something."""
+
+    allowed: bool
+    reason: str = ""
 
 
 class TokenFile:
@@ -162,7 +172,7 @@ class KubernetesClient:
     async def create_pvc(self, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a claim; :class:`KubernetesConflictError` when one of that name exists."""
         path = f"/api/v1/namespaces/{_segment(namespace)}/persistentvolumeclaims"
-        return await self._request("POST", path, body=body)
+        return await self._request("POST", path, body=body, repeatable=False)
 
     async def get_pvc(self, namespace: str, name: str) -> dict[str, Any]:
         """A claim; :class:`KubernetesNotFoundError` when there is none."""
@@ -181,23 +191,50 @@ class KubernetesClient:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{_segment(namespace)}/workflows/{_segment(name)}"
         return await self._request("GET", path)
 
-    async def _request(self, method: str, path: str, *, body: object = None) -> dict[str, Any]:
+    async def review_access(
+        self, user: str, groups: Iterable[str], *, verb: str, resource: str, namespace: str, name: str = ""
+    ) -> AccessReview:
+        """Whether ``user`` may do ``verb`` with a resource of the core group; an empty name means any."""
+        attributes = {"namespace": namespace, "verb": verb, "resource": resource, "name": name}
+        document = await self._request(
+            "POST",
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            body={
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {
+                    "user": user,
+                    "groups": list(groups),
+                    "resourceAttributes": {key: value for key, value in attributes.items() if value},
+                },
+            },
+        )
+        status = document.get("status")
+        if not isinstance(status, dict):
+            raise KubernetesError("the answer to a SubjectAccessReview has no status")
+        # Only an explicit yes is one: an authorizer that could not decide says allowed: false, too.
+        reason = status.get("reason") or status.get("evaluationError") or ""
+        return AccessReview(allowed=status.get("allowed") is True, reason=str(reason))
+
+    async def _request(
+        self, method: str, path: str, *, body: object = None, repeatable: bool = True
+    ) -> dict[str, Any]:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_random_exponential(multiplier=self._retry_wait_seconds, max=_LONGEST_WAIT_SECONDS),
             retry=retry_if_exception(_is_worth_another_attempt),
             reraise=True,
         )
-        document: dict[str, Any] = await attempts(self._attempt, method, path, body)
+        document: dict[str, Any] = await attempts(self._attempt, method, path, body, repeatable)
         return document
 
-    async def _attempt(self, method: str, path: str, body: object) -> dict[str, Any]:
+    async def _attempt(self, method: str, path: str, body: object, repeatable: bool) -> dict[str, Any]:
         token = self._token.token() if self._token else ""
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             response = await self._http.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
-            acted = method == "POST" and not isinstance(error, httpx.ConnectError)
+            acted = not repeatable and not isinstance(error, httpx.ConnectError)
             reason = str(error) or type(error).__name__
             raise _UnansweredError(f"{method} {path}: {reason}", may_have_acted=acted) from error
         if response.status_code < _ERROR:
@@ -207,11 +244,11 @@ class KubernetesClient:
             return document
         if response.status_code == _UNAUTHORIZED and self._token:
             self._token.expire()
-        raise _failure(method, path, response)
+        raise _failure(method, path, response, repeatable=repeatable)
 
 
 class _UnansweredError(KubernetesUnavailableError):
-    """No answer, or one that asks to come back; ``may_have_acted`` when a POST may have taken effect."""
+    """No answer, or one that asks to come back; ``may_have_acted`` forbids to repeat the request."""
 
     def __init__(self, message: str, *, may_have_acted: bool, status: int | None = None) -> None:
         super().__init__(message, status=status)
@@ -222,7 +259,7 @@ def _is_worth_another_attempt(error: BaseException) -> bool:
     return isinstance(error, _UnansweredError) and not error.may_have_acted
 
 
-def _failure(method: str, path: str, response: httpx.Response) -> KubernetesError:
+def _failure(method: str, path: str, response: httpx.Response, *, repeatable: bool) -> KubernetesError:
     status = response.status_code
     document = _json_object(response) or {}
     reason = document.get("message") or document.get("reason") or response.reason_phrase
@@ -234,7 +271,7 @@ def _failure(method: str, path: str, response: httpx.Response) -> KubernetesErro
     if status in (_UNAUTHORIZED, _FORBIDDEN):
         return KubernetesForbiddenError(message, status=status)
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
-        acted = method == "POST" and status not in (_TOO_MANY_REQUESTS, _UNAVAILABLE)
+        acted = not repeatable and status not in (_TOO_MANY_REQUESTS, _UNAVAILABLE)
         return _UnansweredError(message, may_have_acted=acted, status=status)
     return KubernetesError(message, status=status)
 

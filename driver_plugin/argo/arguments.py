@@ -108,6 +108,14 @@ class CallKey(NamedTuple):
     iteration_index: int | None
 
 
+@dataclass(frozen=True)
+class Caller:
+    """The account behind a call, as Kubernetes' TokenReview names it."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriverCall:
     """One driver call, typed and bound to its caller. Ids are well formed; nothing else is looked up yet."""
@@ -148,6 +156,9 @@ class DriverCall:
     """Configuration of run plugins. Never logged."""
     warnings: tuple[str, ...]
     """What was ignored, one line each, without values."""
+
+    caller: Caller | None = None
+    """``None`` where the service acts with the account of the Workflow that calls it."""
 
     @property
     def key(self) -> CallKey:

@@ -1,13 +1,15 @@
 """Creating and deleting volume claims: tasks that the driver itself performs (spec DRIVER 8, PODSPEC 9).
 
 No executor follows, so every step can be repeated: the row comes first, the claim's name derives from run
-and task, a claim that exists already or is gone already is success.
+and task, a claim that exists already or is gone already is success. A claim that is being deleted counts as
+gone where a cached one is looked for, and is waited for where its name is needed.
+
+The service acts with its own account. Where it serves callers of many accounts, each write is preceded by the
+question whether the caller himself may do it.
 """
 
 import uuid
 from typing import Any, Final
-
-from pydantic import JsonValue
 
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.bootstrap import Invocation
@@ -16,9 +18,9 @@ from driver_plugin.drivers.cache_lookup import adopted_outputs, find_hit, may_us
 from driver_plugin.drivers.completion import publish, walk_statuses
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs
 from driver_plugin.drivers.rows import Attempt, now
-from driver_plugin.errors import DriverError
+from driver_plugin.errors import DriverError, UnavailableError
 from driver_plugin.kubernetes import KubernetesClient, KubernetesConflictError, KubernetesNotFoundError
-from driver_plugin.podspec.quantity import canonical_quantity
+from driver_plugin.podspec.claim import Values, claim_body, claim_name_inputs, text_input
 from kfp_api.ir.pipeline import ComponentSpec, ContainerSpec
 from kfp_api.messages import InputOutputs, IOParameter, PipelineTask, TaskState
 from kfp_api.wire import UNSET
@@ -31,11 +33,7 @@ PLATFORM_IMAGES: Final = frozenset({CREATE_IMAGE, DELETE_IMAGE})
 RUN_LABEL: Final = "pipelines.kubeflow.org/run-id"
 TASK_LABEL: Final = "pipelines.kubeflow.org/task-id"
 
-Values = dict[str, JsonValue]
-"""Resolved input parameters that have a value."""
-
 _NAMES: Final = uuid.UUID("6f0b6b0e-5f1e-5c39-9d3f-8f7f0d5f2c11")
-_NO_STORAGE_CLASS: Final = "-"
 
 
 async def drive_platform_operation(
@@ -68,9 +66,12 @@ async def _perform(work: Invocation, container: ContainerSpec, inputs: TaskInput
         for key, value in inputs.executor_inputs.parameter_values.items()
         if value is not None and value is not UNSET
     }
-    if container.image == CREATE_IMAGE:
-        return await _create(work, kubernetes, container, inputs, values)
-    return await _delete(work, kubernetes, values)
+    try:
+        if container.image == CREATE_IMAGE:
+            return await _create(work, kubernetes, container, inputs, values)
+        return await _delete(work, kubernetes, values)
+    except DriverError as error:
+        raise DriverError(f'task "{work.call.task_name}": {error}') from error
 
 
 async def _create(
@@ -80,11 +81,7 @@ async def _create(
     inputs: TaskInputs,
     values: Values,
 ) -> PipelineTask:
-    explicit, suffix = _text(values, "pvc_name"), _text(values, "pvc_name_suffix")
-    if explicit and suffix:
-        raise DriverError(
-            "failed to create pvc: at most one of pvc_name and pvc_name_suffix can be non-empty"
-        )
+    explicit, suffix = claim_name_inputs(values)
     name = explicit or _generated_name(work, suffix)
     body = claim_body(
         name,
@@ -105,10 +102,12 @@ async def _create(
                 state=TaskState.CACHED, end_time=now(), outputs=outputs, cache_fingerprint=key
             )
     try:
-        await kubernetes.create_pvc(work.call.namespace, body)
-        work.log.info("claim created", name=name)
-    except KubernetesConflictError:
-        await _adopt_existing(work, kubernetes, body, explicit=bool(explicit))
+        await _check_caller(work, kubernetes, "create")
+        try:
+            await kubernetes.create_pvc(work.call.namespace, body)
+            work.log.info("claim created", name=name)
+        except KubernetesConflictError:
+            await _adopt_existing(work, kubernetes, body, explicit=bool(explicit))
     except DriverError as error:
         raise DriverError(f"failed to create pvc: {error}") from error
     return PipelineTask(
@@ -121,49 +120,16 @@ async def _create(
 
 async def _delete(work: Invocation, kubernetes: KubernetesClient, values: Values) -> PipelineTask:
     """Delete the claim. Never from the cache: a second run's claim of that name would stay behind."""
-    name = _text(values, "pvc_name")
+    name = text_input(values, "pvc_name")
     if not name:
         raise DriverError("failed to delete pvc: required parameter pvc_name not provided")
     try:
+        await _check_caller(work, kubernetes, "delete", name)
         existed = await kubernetes.delete_pvc(work.call.namespace, name)
     except DriverError as error:
         raise DriverError(f"failed to delete pvc {name}: {error}") from error
     work.log.info("claim deleted", name=name, existed=existed)
     return PipelineTask(state=TaskState.SUCCEEDED, end_time=now())
-
-
-def claim_body(
-    name: str, values: Values, *, labels: dict[str, str], default_storage_class: str
-) -> dict[str, Any]:
-    """The PersistentVolumeClaim that a create task asks for (spec PODSPEC 9.2).
-
-    Raises:
-        DriverError: a required input is missing or an input has the wrong form.
-    """
-    modes = values.get("access_modes")
-    if not isinstance(modes, list) or not modes or not all(isinstance(mode, str) for mode in modes):
-        raise DriverError("failed to create pvc: parameter access_modes not provided")
-    spec: dict[str, Any] = {
-        "accessModes": modes,
-        "resources": {"requests": {"storage": _size(values)}},
-    }
-    storage_class = values.get("storage_class_name", default_storage_class)
-    if "storage_class_name" in values or storage_class != _NO_STORAGE_CLASS:
-        spec["storageClassName"] = storage_class
-    if volume := _text(values, "volume_name"):
-        spec["volumeName"] = volume
-    if (source := values.get("data_source")) is not None:
-        spec["dataSource"] = _data_source(source)
-    metadata: dict[str, Any] = {"name": name, "labels": labels}
-    annotations = values.get("annotations")
-    if annotations:
-        metadata["annotations"] = _annotations(annotations)
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": metadata,
-        "spec": spec,
-    }
 
 
 def _generated_name(work: Invocation, suffix: str) -> str:
@@ -177,16 +143,15 @@ async def _adopt_existing(
 ) -> None:
     """A claim of that name exists: success if it is this task's, or if the author chose the name."""
     name = body["metadata"]["name"]
-    try:
-        found = await kubernetes.get_pvc(work.call.namespace, name)
-    except DriverError as error:
-        raise DriverError(f"failed to create pvc: {error}") from error
+    found = await kubernetes.get_pvc(work.call.namespace, name)
+    if _is_terminating(found):
+        raise UnavailableError(f"{name} exists and is being deleted; it goes when no pod uses it any more")
     labels = found.get("metadata", {}).get("labels") or {}
     if labels.get(TASK_LABEL) == work.writer.task_id:
         work.log.info("claim exists, made by an earlier attempt", name=name)
         return
     if not explicit:
-        raise DriverError(f"failed to create pvc: {name} exists and belongs to something else")
+        raise DriverError(f"{name} exists and belongs to something else")
     there = found.get("spec", {})
     differences = sorted(key for key, value in body["spec"].items() if there.get(key) != value)
     work.log.warning("claim exists and is used as it is", name=name, differences=differences)
@@ -194,11 +159,44 @@ async def _adopt_existing(
 
 async def _exists(work: Invocation, kubernetes: KubernetesClient, name: str) -> bool:
     try:
-        await kubernetes.get_pvc(work.call.namespace, name)
+        found = await kubernetes.get_pvc(work.call.namespace, name)
     except KubernetesNotFoundError:
+        found = None
+    if found is None or _is_terminating(found):
         work.log.info("cached claim is gone, counted as a miss", name=name)
         return False
     return True
+
+
+def _is_terminating(claim: dict[str, Any]) -> bool:
+    return bool(claim.get("metadata", {}).get("deletionTimestamp"))
+
+
+async def _check_caller(work: Invocation, kubernetes: KubernetesClient, verb: str, name: str = "") -> None:
+    """Whether the caller may do what the service is about to do for him (spec DEPLOY 3.4).
+
+    Raises:
+        DriverError: he may not, or it is not known who he is.
+    """
+    caller = work.call.caller
+    if caller is None:
+        if work.services.settings.caller_auth == "token-review":
+            raise DriverError("the caller is not known")
+        # The sidecar acts with the account of the Workflow that calls it.
+        return
+    review = await kubernetes.review_access(
+        caller.user,
+        caller.groups,
+        verb=verb,
+        resource="persistentvolumeclaims",
+        namespace=work.call.namespace,
+        name=name,
+    )
+    if not review.allowed:
+        raise DriverError(
+            f'{caller.user} may not {verb} persistentvolumeclaims in namespace "{work.call.namespace}"'
+            f"{': ' if review.reason else ''}{review.reason}"
+        )
 
 
 def _fingerprint(work: Invocation, container: ContainerSpec, inputs: TaskInputs) -> str:
@@ -220,45 +218,3 @@ def _name_output(work: Invocation, name: str) -> InputOutputs:
     return InputOutputs(
         parameters=[IOParameter(parameter_key="name", value=name, type=kind, producer=producer)]
     )
-
-
-def _text(values: Values, key: str) -> str:
-    value = values.get(key, "")
-    if not isinstance(value, str):
-        raise DriverError(f"parameter {key} is not a string")
-    if key == "pvc_name" and value and values.get("pvc_name_suffix"):
-        raise DriverError(
-            "failed to create pvc: at most one of pvc_name and pvc_name_suffix can be non-empty"
-        )
-    return value
-
-
-def _size(values: Values) -> str:
-    size = values.get("size")
-    if not isinstance(size, str) or not size:
-        raise DriverError("failed to create pvc: parameter volumeSize not provided")
-    try:
-        return canonical_quantity(size)
-    except (DriverError, ValueError) as error:
-        raise DriverError(f'failed to parse pvc size "{size}": {error}') from error
-
-
-def _data_source(source: JsonValue) -> dict[str, str]:
-    if not isinstance(source, dict):
-        raise DriverError("failed to build data source: not an object")
-    known = {key: source[key] for key in ("apiGroup", "kind", "name") if key in source}
-    for key in ("kind", "name"):
-        if not known.get(key):
-            raise DriverError(f"failed to build data source: {key} is missing")
-    if not all(isinstance(value, str) for value in known.values()):
-        raise DriverError("failed to build data source: members must be strings")
-    return {key: str(value) for key, value in known.items()}
-
-
-def _annotations(annotations: JsonValue) -> dict[str, str]:
-    if not isinstance(annotations, dict):
-        raise DriverError("failed to create pvc: annotations are not an object")
-    for key, value in annotations.items():
-        if not isinstance(value, str):
-            raise DriverError(f'failed to create pvc: annotation "{key}" is not a string')
-    return {key: str(value) for key, value in annotations.items()}

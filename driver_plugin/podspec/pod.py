@@ -38,7 +38,7 @@ BASE_VOLUMES: Final = frozenset(
 )
 """Volumes that the compiled template or Argo brings."""
 
-_RUNTIME_PATHS: Final = frozenset(
+RUNTIME_PATHS: Final = frozenset(
     {
         "/kfp-launcher",
         "/kfp/certs",
@@ -166,7 +166,7 @@ class Pod:
         if not path:
             raise PodSpecError(f"{self._described(volume)} has no mount path")
         normal, what = _normal(path), self._described(volume)
-        if route.to_pod and normal in _RUNTIME_PATHS:
+        if route.to_pod and normal in RUNTIME_PATHS:
             raise PodSpecError(f"{what} cannot be mounted at {path}: KFP or Argo needs its own files there")
         if self._workspace_path and _within(path, self._workspace_path):
             raise PodSpecError(

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from driver_plugin.errors import is_retryable
 from driver_plugin.kubernetes import (
+    AccessReview,
     KubernetesClient,
     KubernetesConflictError,
     KubernetesError,
@@ -20,6 +21,7 @@ from driver_plugin.kubernetes import (
     KubernetesNotFoundError,
     KubernetesUnavailableError,
 )
+from tests.kubernetes_schema import assert_valid
 
 Answer = tuple[int, Any]
 DROP: Answer = (0, None)
@@ -173,6 +175,47 @@ async def test_create_is_repeated_only_when_the_server_cannot_have_acted(
     else:
         assert await client.create_pvc("team-a", PVC) == PVC
     assert len(api.requests) == requests
+
+
+REVIEW_BODY: dict[str, Any] = {
+    "apiVersion": "authorization.k8s.io/v1",
+    "kind": "SubjectAccessReview",
+    "spec": {
+        "user": "u",
+        "groups": ["g"],
+        "resourceAttributes": {"namespace": "team-a", "verb": "delete", "resource": "pods", "name": "p"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"allowed": True}, AccessReview(allowed=True)),
+        ({"allowed": True, "reason": "RBAC"}, AccessReview(allowed=True, reason="RBAC")),
+        ({"allowed": False, "reason": "no"}, AccessReview(allowed=False, reason="no")),
+        ({"allowed": False, "evaluationError": "broken"}, AccessReview(allowed=False, reason="broken")),
+        ({"allowed": "yes"}, AccessReview(allowed=False)),
+        ({}, AccessReview(allowed=False)),
+    ],
+)
+async def test_access_is_reviewed_and_only_a_plain_yes_is_one(
+    api: ScriptedApi, client: KubernetesClient, status: dict[str, Any], expected: AccessReview
+) -> None:
+    # A review changes nothing, so that it is repeated like a read.
+    api.answers = [(500, {}), (201, {"status": status})]
+    review = await client.review_access(
+        "u", ["g"], verb="delete", resource="pods", namespace="team-a", name="p"
+    )
+    assert review == expected
+    assert api.requests[1:] == [("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", REVIEW_BODY)]
+    assert_valid(REVIEW_BODY)
+
+
+async def test_review_without_a_status_is_an_error(api: ScriptedApi, client: KubernetesClient) -> None:
+    api.answers = [(201, {})]
+    with pytest.raises(KubernetesError, match="has no status"):
+        await client.review_access("u", [], verb="get", resource="pods", namespace="team-a")
 
 
 async def test_refused_connection_is_retryable_for_every_method() -> None:

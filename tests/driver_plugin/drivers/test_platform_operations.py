@@ -4,7 +4,6 @@ Oracle: spec DRIVER 8 and PODSPEC 9 (with D-22 to D-30); rows are those of the e
 live in a small stand-in of the Kubernetes API, which is called by the real client.
 """
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,8 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
-from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL, claim_body
-from driver_plugin.errors import DriverError
+from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL
+from driver_plugin.errors import is_retryable
 from driver_plugin.kubernetes import KubernetesClient
 from kfp_api.messages import IOType, TaskState
 from tests.driver_plugin.drivers.pipelines import Json, constant, dag, from_task, leaf, pipeline, task
@@ -274,63 +273,48 @@ async def test_an_unavailable_cluster_leaves_the_row_running_for_the_next_try(
     assert (await run.row(result.task_id)).state is TaskState.SUCCEEDED
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"access_modes": None}, "failed to create pvc: parameter access_modes not provided"),
-        ({"access_modes": []}, "failed to create pvc: parameter access_modes not provided"),
-        ({"size": None}, "failed to create pvc: parameter volumeSize not provided"),
-        ({"size": "lots"}, 'failed to parse pvc size "lots": '),
-        ({"data_source": {"name": "x"}}, "failed to build data source: "),
-        ({"annotations": {"a": 1}}, 'failed to create pvc: annotation "a" is not a string'),
-    ],
-)
-def test_an_input_that_makes_no_claim_is_named(changes: Json, text: str) -> None:
-    values = {"access_modes": ["ReadWriteOnce"], "size": "1Gi", **changes}
-    given = {key: value for key, value in values.items() if value is not None}
-    with pytest.raises(DriverError) as caught:
-        claim_body("n", given, labels={}, default_storage_class="standard")
-    assert text in str(caught.value)
+async def test_a_claim_that_is_being_deleted_is_no_hit_and_its_name_is_waited_for(
+    stack: Stack, cluster: Cluster
+) -> None:
+    spec = operations(pvc_name="shared", cache=True)
+    await (await stack.start(spec)).container("createpvc")
+    cluster.claims["shared"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    run = await stack.start(spec)
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert 'task "createpvc": failed to create pvc: shared exists and is being deleted' in str(failure)
+    assert is_retryable(failure)
+    assert (await run.row(failure.partial.task_id)).state is TaskState.RUNNING
+    cluster.claims.clear()
+    assert not (await run.container("createpvc")).cached
+    assert "deletionTimestamp" not in cluster.claims["shared"]["metadata"]
 
 
 @pytest.mark.parametrize(
-    ("given", "default", "expected"),
+    ("values", "text"),
     [
-        ({}, "standard", {"storageClassName": "standard"}),
-        ({}, "-", {}),
-        ({"storage_class_name": ""}, "standard", {"storageClassName": ""}),
-        ({"storage_class_name": "fast"}, "-", {"storageClassName": "fast"}),
+        ({"pvc_name": "a", "pvc_name_suffix": "-b"}, "at most one of pvc_name and pvc_name_suffix"),
+        ({"pvc_name": "a", "size": "lots"}, 'failed to parse pvc size "lots"'),
+        ({"pvc_name": "a", "access_modes": ["RWX"]}, 'unknown access mode "RWX"'),
     ],
 )
-def test_the_storage_class_of_a_claim(given: Json, default: str, expected: Json) -> None:
-    values = {"access_modes": ["ReadWriteOnce"], "size": "1Gi", **given}
-    spec = claim_body("n", values, labels={}, default_storage_class=default)["spec"]
-    assert {key: spec[key] for key in spec if key == "storageClassName"} == expected
+async def test_a_mistake_fails_the_row_with_task_input_and_value_before_any_request(
+    stack: Stack, cluster: Cluster, values: Json, text: str
+) -> None:
+    run = await stack.start(operations(**values))
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    row = await run.row(failure.partial.task_id)
+    assert (row.state, row.end_time is not None) == (TaskState.FAILED, True)
+    assert row.status_metadata is not None
+    assert text in (row.status_metadata.message or "")
+    assert str(failure).startswith('task "createpvc": ')
+    assert cluster.requests == []
 
 
-def test_all_inputs_of_a_claim_reach_its_body() -> None:
-    source: Json = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "snap"}
-    body = claim_body(
-        "0a1b-data",
-        {
-            "access_modes": ["ReadWriteMany"],
-            "size": "5Gi",
-            "annotations": {"team": "x"},
-            "volume_name": "pv-7",
-            "data_source": source,
-        },
-        labels={"l": "1"},
-        default_storage_class="standard",
-    )
-    assert json.loads(json.dumps(body)) == {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "0a1b-data", "annotations": {"team": "x"}, "labels": {"l": "1"}},
-        "spec": {
-            "accessModes": ["ReadWriteMany"],
-            "resources": {"requests": {"storage": "5Gi"}},
-            "storageClassName": "standard",
-            "volumeName": "pv-7",
-            "dataSource": source,
-        },
-    }
+async def test_an_empty_name_deletes_nothing(stack: Stack, cluster: Cluster) -> None:
+    cluster.claims["shared"] = {"metadata": {"name": "shared"}}
+    spec = operations(pvc_name="shared")
+    spec["root"]["dag"]["tasks"]["deletepvc"]["inputs"]["parameters"]["pvc_name"] = constant("")
+    run = await stack.start(spec)
+    failure = await run.failing(DriverType.CONTAINER, "deletepvc")
+    assert "failed to delete pvc: required parameter pvc_name not provided" in str(failure)
+    assert cluster.requests == []

@@ -1,43 +1,25 @@
-"""Merged as Argo merges it, a patch gives a valid pod: spec PODSPEC 2.1, 2.2 and the invariants behind them.
+"""Merged as Argo merges it into the compiled template, a patch gives a valid pod.
 
-The merge is the local runner's, which has tests against Kubernetes' own results.
+Oracles: the schemas that Kubernetes publishes for three minor versions, and the rules that its API server
+checks beyond them: unique names and paths, one source per variable and volume, mounts of volumes that exist,
+a command for whatever Argo has to start.
 """
 
 from typing import Any
 
 import pytest
 
-from local_stack.runner.pod_merge import merge_pod_spec
-from tests.driver_plugin.podspec.examples import IDENTITY_ENV, RESTRICTED, built_patch, patch_text
+from driver_plugin.podspec.pod import BASE_VOLUMES, RUNTIME_PATHS
+from driver_plugin.podspec.quantity import canonical_quantity
+from tests.driver_plugin.podspec.examples import RESTRICTED, patch_text
+from tests.driver_plugin.podspec.executor_pod import (
+    base_pod_spec,
+    containers,
+    executor_pod,
+    started_command,
+)
+from tests.kubernetes_schema import assert_valid
 
-MOUNTS = {
-    "kfp-launcher": "/kfp-launcher",
-    "gcs-scratch": "/gcs",
-    "s3-scratch": "/s3",
-    "minio-scratch": "/minio",
-    "dot-local-scratch": "/.local",
-    "dot-cache-scratch": "/.cache",
-    "dot-config-scratch": "/.config",
-}
-BASE = {
-    "containers": [
-        {"name": "wait", "image": "argoexec", "command": ["argoexec", "wait"]},
-        {
-            "name": "main",
-            "image": "placeholder/should-be-overridden-during-runtime",
-            "command": ["should-be-overridden-during-runtime"],
-            "env": IDENTITY_ENV,
-            "volumeMounts": [{"name": name, "mountPath": path} for name, path in MOUNTS.items()],
-            "securityContext": RESTRICTED,
-        },
-    ],
-    "initContainers": [
-        {"name": "init", "image": "argoexec", "command": ["argoexec", "init"]},
-        {"name": "kfp-launcher", "image": "launcher", "command": ["launcher-v2"]},
-    ],
-    "volumes": [{"name": name, "emptyDir": {}} for name in MOUNTS],
-    "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-}
 EVERYTHING: dict[str, Any] = {
     "inputs": {
         "parameterValues": {"p": "/kfp-workspace/{{workflow.name}}"},
@@ -65,42 +47,144 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
+# Each feature of a Kubernetes config and of a container alone, as small as it gets.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "claim": {"pvcMount": [{"constant": "data", "mountPath": "/a", "subPath": "x/y"}]},
+    "secret volume": {"secretAsVolume": [{"secretName": "s.with.dots", "mountPath": "/b", "optional": True}]},
+    "config map volume": {"configMapAsVolume": [{"configMapName": "c", "mountPath": "/c"}]},
+    "secret variable": {
+        "secretAsEnv": [{"secretName": "s", "keyToEnv": [{"secretKey": "k", "envVar": "A"}]}]
+    },
+    "config map variable": {
+        "configMapAsEnv": [
+            {"configMapName": "c", "optional": True, "keyToEnv": [{"configMapKey": "k", "envVar": "A"}]}
+        ]
+    },
+    "field variable": {"fieldPathAsEnv": [{"name": "NODE", "fieldPath": "spec.nodeName"}]},
+    "pull": {"imagePullPolicy": "Always", "imagePullSecret": [{"secretName": "s"}, {"secretName": "s"}]},
+    "selector": {"nodeSelector": {"labels": {"disk": "ssd"}}},
+    "tolerations": {
+        "tolerations": [
+            {"key": "a", "operator": "Equal", "value": "1", "effect": "NoExecute", "tolerationSeconds": 60},
+            {},
+        ]
+    },
+    "affinity": {
+        "nodeAffinity": [
+            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}], "weight": 50},
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]},
+        ]
+    },
+    "deadline": {"activeDeadlineSeconds": 60},
+    "ephemeral": {
+        "genericEphemeralVolume": [
+            {
+                "volumeName": "e",
+                "mountPath": "/e",
+                "size": "5Gi",
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "fast",
+                "metadata": {"labels": {"a": "b"}},
+            }
+        ]
+    },
+    "empty directory": {
+        "emptyDirMounts": [
+            {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "1G"}
+        ]
+    },
+    "identity": {"securityContext": {"runAsUser": 1000, "runAsGroup": 0, "runAsNonRoot": True}},
+    "native sidecar": {
+        "initContainers": [
+            {
+                "name": "proxy",
+                "image": "b",
+                "restartPolicy": "Always",
+                "env": [{"name": "U", "value": "1"}],
+                "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "0.5Gi"}},
+                "volumeMounts": [{"volumeName": "kfp-launcher", "mountPath": "/l"}],
+                "command": ["sleep"],
+            }
+        ]
+    },
+}
+GIVEN = {
+    "no config": {},
+    "everything": EVERYTHING,
+    "host users": {"default_host_users": False},
+    "accelerator": {
+        "container": {
+            "resources": {"memoryLimit": 0.65, "accelerator": {"type": "nvidia.com/gpu", "count": 2}}
+        }
+    },
+    **{name: {"config": config} for name, config in CONFIGS.items()},
+}
+
+
 def unique(entries: list[dict[str, Any]], key: str) -> bool:
     keys = [entry[key] for entry in entries]
     return len(keys) == len(set(keys))
 
 
-@pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["plain", "everything"])
-async def test_merged_pod_has_unique_names_paths_and_explicit_commands(given: dict[str, Any]) -> None:
-    pod = merge_pod_spec(BASE, await built_patch(**given))
-    assert unique(pod["volumes"], "name")
-    assert unique([*pod["containers"], *pod["initContainers"]], "name")
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    for container in [*pod["containers"], *pod["initContainers"]]:
+@pytest.mark.parametrize("what", GIVEN)
+async def test_merged_pod_is_valid_for_three_versions_of_kubernetes(what: str) -> None:
+    pod = executor_pod(await patch_text(**GIVEN[what]))
+    assert_valid(pod)
+
+
+@pytest.mark.parametrize("what", GIVEN)
+@pytest.mark.parametrize("ca", ["", "bundle"], ids=["plain", "with a CA"])
+async def test_merged_pod_has_unique_names_paths_and_explicit_commands(what: str, ca: str) -> None:
+    pod = executor_pod(await patch_text(**GIVEN[what]), ca_secret=ca)
+    spec = pod["spec"]
+    assert unique(spec["volumes"], "name")
+    assert all(len(volume) == 2 for volume in spec["volumes"]), "a volume has a name and one source"
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    for container in containers(pod).values():
         assert container["command"]
         assert unique(container.get("env", []), "name")
         assert unique(container.get("volumeMounts", []), "mountPath")
         assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
         for variable in container.get("env", []):
             assert not ("value" in variable and "valueFrom" in variable)
-    for volume in pod["volumes"]:
-        assert len(volume) == 2, "a volume has a name and one source"
+        for quantities in container.get("resources", {}).values():
+            assert {key: canonical_quantity(text) for key, text in quantities.items()} == quantities
+
+
+@pytest.mark.parametrize("ca", ["", "bundle"], ids=["plain", "with a CA"])
+def test_volumes_and_mounts_of_the_template_are_known_to_the_checks(ca: str) -> None:
+    spec = base_pod_spec(ca_secret=ca)
+    assert {volume["name"] for volume in spec["volumes"]} <= BASE_VOLUMES
+    scratch = {"/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config"}
+    (main,) = (container for container in spec["containers"] if container["name"] == "main")
+    assert {mount["mountPath"] for mount in main["volumeMounts"]} - scratch <= RUNTIME_PATHS
 
 
 async def test_init_containers_run_in_order_before_the_launcher_is_copied() -> None:
-    pod = merge_pod_spec(BASE, await built_patch(**EVERYTHING))
-    assert [one["name"] for one in pod["initContainers"]] == [
+    spec = executor_pod(await patch_text(**EVERYTHING))["spec"]
+    assert [one["name"] for one in spec["initContainers"]] == [
         *("oci-prepull-0", "oci-prepull-1", "prep", "init", "kfp-launcher")
     ]
-    assert [one["name"] for one in pod["containers"]] == ["wait", "main", "oci-0", "oci-1"]
+    assert [one["name"] for one in spec["containers"]] == ["wait", "main", "oci-0", "oci-1"]
 
 
 async def test_main_keeps_what_the_template_gave_it() -> None:
-    pod = merge_pod_spec(BASE, await built_patch(**EVERYTHING))
-    main = next(container for container in pod["containers"] if container["name"] == "main")
+    main = containers(executor_pod(await patch_text(**EVERYTHING)))["main"]
     assert main["command"][0] == "/kfp-launcher/launch"
     assert {"name": "kfp-launcher", "mountPath": "/kfp-launcher"} in main["volumeMounts"]
     assert main["securityContext"] == RESTRICTED | {"runAsUser": 1000, "runAsNonRoot": True}
+
+
+async def test_references_in_the_launchers_command_are_variables_of_the_pod() -> None:
+    pod = executor_pod(await patch_text())
+    command = started_command(pod)
+    assert [command[command.index(flag) + 1] for flag in ("--namespace", "--pod_name", "--pod_uid")] == [
+        *("team-a", "pod-7", "uid-7")
+    ]
+    assert {"NAMESPACE", "KFP_POD_NAME", "KFP_POD_UID"} <= {
+        variable["name"] for variable in containers(pod)["main"]["env"]
+    }
 
 
 async def test_text_holds_no_argo_tag() -> None:
