@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from local_stack.api_server.errors import UnavailableError
-from local_stack.api_server.storage.schema import SCHEMA_VERSION, metadata
+from local_stack.api_server.storage.schema import SCHEMA_VERSION, alembic_version, metadata, run_details
 
 READERS: Final = 4
 BUSY_TIMEOUT_SECONDS: Final = 10.0
@@ -84,10 +84,20 @@ class Database:
         self._read_threads = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
 
     def _prepare(self) -> None:
+        """Create the tables, or bring those of an older version up to date, in one transaction."""
         with self._writer.begin() as connection:
-            if _is_new(self._path, lambda query: connection.exec_driver_sql(query).scalar_one()):
+            version = _version(self._path, lambda query: connection.exec_driver_sql(query).scalar_one())
+            if version == SCHEMA_VERSION:
+                return
+            if version == 0:
                 metadata.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                connection.execute(insert(alembic_version).values(version_num=str(SCHEMA_VERSION)))
+            else:
+                # A second of imports that a start without migration does not need.
+                from local_stack.api_server.storage.migrations import migrate  # noqa: PLC0415
+
+                migrate(connection, from_version=version)
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a write transaction and return its result after the commit.
@@ -124,30 +134,29 @@ class Database:
         self._writer.dispose()
 
 
-def _is_new(path: Path, scalar: Callable[[str], Any]) -> bool:
-    """Whether a database is still empty; ``scalar`` answers a query with one value.
+def _version(path: Path, scalar: Callable[[str], Any]) -> int:
+    """The schema version of a database, 0 of an empty one; ``scalar`` answers a query with one value.
 
     Raises:
         DatabaseError: written by a newer version, or by another program.
     """
-    version = scalar("PRAGMA user_version")
+    version: int = scalar("PRAGMA user_version")
     if version > SCHEMA_VERSION:
         raise DatabaseError(
             f"database {str(path)!r} has schema version {version}, "
             f"newer than {SCHEMA_VERSION}, the newest this program knows"
         )
-    if version == SCHEMA_VERSION:
-        return False
-    if scalar("SELECT count(*) FROM sqlite_schema"):
+    tables = "SELECT count(*) FROM sqlite_schema"
+    if scalar(tables) and not (version and scalar(f"{tables} WHERE name = '{run_details.name}'")):
         raise DatabaseError(f"{str(path)!r} is the SQLite database of another program")
-    return True
+    return version
 
 
 def _look_before_opening(path: Path) -> None:
     """Refuse a file that is not ours while nothing of it is changed: opening it switches it to WAL."""
     try:
         with closing(_connect(path)) as connection:
-            _is_new(path, lambda query: connection.execute(query).fetchone()[0])
+            _version(path, lambda query: connection.execute(query).fetchone()[0])
     except sqlite3.Error as error:
         raise DatabaseError(f"cannot use database {str(path)!r}: {error}") from error
 

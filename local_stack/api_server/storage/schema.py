@@ -1,9 +1,10 @@
 """Tables and indexes of the embedded server (spec KFP_API section 12).
 
-Table and column names are those of KFP's own database, so that the two stores can be compared. Two
-things are added: ``tasks.IterationIndex``, a copy of the type attribute that filters can use, and
-indexes that keep the questions of drivers (children by name, by state, in order) from growing with
-the run. JSON columns hold the wire form: snake_case names, enum names, 64-bit integers as strings.
+Table and column names are those of KFP's own database, so that the two stores can be compared. Added are
+``tasks.IterationIndex``, a copy of the type attribute that filters can use, ``Tags`` of pipelines as one
+column instead of a table, and indexes that keep the questions of drivers (children by name, by state, in
+order) and of the runner (unfinished runs) from growing. JSON columns hold the wire form: snake_case names,
+enum names, 64-bit integers as strings.
 """
 
 from typing import Final
@@ -17,13 +18,14 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    String,
     Table,
     Text,
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Stored in ``PRAGMA user_version``; a database with a higher one is refused."""
+SCHEMA_VERSION: Final = 2
+"""Stored in ``PRAGMA user_version``. Every step up has a migration (:mod:`.migrations`)."""
 
 NO_ITERATION: Final = -1
 """``artifact_tasks.Iteration`` of a link outside loops."""
@@ -43,6 +45,9 @@ def _text(name: str, *, nullable: bool = False, default: str | None = None) -> C
 def _seconds(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, Integer, nullable=nullable, server_default="0")
 
+
+alembic_version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
+"""Alembic's own table, so that its tools read a database that it did not create."""
 
 experiments = Table(
     "experiments",
@@ -88,6 +93,36 @@ run_details = Table(
     _text("JobUUID"),
     Index("idx_run_created", "CreatedAtInSec", "UUID"),
     Index("idx_run_experiment_created", "ExperimentUUID", "CreatedAtInSec", "UUID"),
+    Index("idx_run_state", "State", "CreatedAtInSec", "UUID"),
+)
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("UUID", Text, primary_key=True),
+    _seconds("CreatedAtInSec"),
+    _text("Name"),
+    _text("DisplayName"),
+    _text("Description"),
+    _text("Namespace"),
+    _text("Tags"),
+    Index("namespace_name", "Name", "Namespace", unique=True),
+    Index("idx_pipelines_created", "CreatedAtInSec", "UUID"),
+)
+
+pipeline_versions = Table(
+    "pipeline_versions",
+    metadata,
+    Column("UUID", Text, primary_key=True),
+    _seconds("CreatedAtInSec"),
+    _text("Name"),
+    _text("DisplayName"),
+    Column("PipelineId", Text, ForeignKey("pipelines.UUID", ondelete="CASCADE"), nullable=False),
+    _text("Description"),
+    _text("PipelineSpec"),
+    _text("Tags"),
+    Index("idx_pipelineid_name", "PipelineId", "Name", unique=True),
+    Index("idx_pipeline_versions_created", "PipelineId", "CreatedAtInSec", "UUID"),
 )
 
 tasks = Table(

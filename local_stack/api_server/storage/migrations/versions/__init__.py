@@ -1,0 +1,1 @@
+"""One module per schema version, each the step from the version before it."""
