@@ -41,7 +41,8 @@ def build_app(config: ServerConfig, *, database: Database | None = None) -> web.
     def ensure_default_experiment(connection: Connection) -> None:
         default_experiment_id(Transaction(connection, config, config.clock()))
 
-    opened.write_now(ensure_default_experiment)
+    if config.multi_user is None:
+        opened.write_now(ensure_default_experiment)
     app.cleanup_ctx.append(_close_database)
     app.add_routes(
         _prefixed([*runs.ROUTES, *tasks.ROUTES, *artifacts.ROUTES, *experiments.ROUTES], API_PREFIX)
@@ -60,17 +61,17 @@ async def _close_database(app: web.Application) -> AsyncIterator[None]:
     app[DATABASE].close()
 
 
-async def _healthz(_request: web.Request) -> web.Response:
-    return json_response({**_identity(), "pipeline_store": "database"})
+async def _healthz(request: web.Request) -> web.Response:
+    return json_response({**_identity(request.app[CONFIG]), "pipeline_store": "database"})
 
 
-async def _healthz_v1(_request: web.Request) -> web.Response:
-    return json_response(_identity())
+async def _healthz_v1(request: web.Request) -> web.Response:
+    return json_response(_identity(request.app[CONFIG]))
 
 
-def _identity() -> dict[str, object]:
+def _identity(config: ServerConfig) -> dict[str, object]:
     return {
         "commit_sha": os.environ.get("COMMIT_SHA", "unknown"),
         "tag_name": version("kfp-central-driver"),
-        "multi_user": False,
+        "multi_user": config.multi_user is not None,
     }

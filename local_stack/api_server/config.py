@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_stack.api_server.authorization import MultiUser
+
 FULL_VIEW_PAGE_SIZE = 100
 """Largest page of ListRuns with ``view=FULL`` where nothing else is configured."""
 
@@ -26,6 +28,14 @@ class ServerConfig:
     max_body_bytes: int = 64 * 1024 * 1024
     """Larger request bodies are answered with 413."""
 
+    multi_user: MultiUser | None = None
+    """Identify and authorise every call, by namespace (spec KFP_API section 9); ``None`` asks nobody."""
+
+    strict_upstream: bool = False
+    """Behave as KFP's own server where this one goes beyond it in what it does to rows: finished runs stay
+    writable, a bulk update may stop half-way, a repeated link is an error, a retry forgets input links and
+    driver pods, an end time outlives a restart (spec KFP_API section 14, rules 1, 2, 4, 7, 13)."""
+
     terminal_run_enforcement: bool = True
     """Refuse writes to tasks, artifacts and links of finished runs (spec KFP_API 6.6)."""
 
@@ -37,6 +47,11 @@ class ServerConfig:
 
     clock: Callable[[], int] = _unix_seconds
     """Unix time in whole seconds."""
+
+    @property
+    def enforces_terminal_runs(self) -> bool:
+        """Whether finished runs are immutable."""
+        return self.terminal_run_enforcement and not self.strict_upstream
 
     @property
     def full_view_page_size(self) -> int:

@@ -37,6 +37,9 @@ class ApiError(Exception):
     front_end: ClassVar[bool] = False
     """Raised before a handler ran: such answers carry no ``details``."""
 
+    keeps_writes = False
+    """Commit what the transaction wrote before the failure, instead of rolling it back."""
+
     @property
     def http_status(self) -> int:
         """The HTTP status that goes with :attr:`code`."""
@@ -102,6 +105,13 @@ class BadRequestError(ApiError):
 
     code = 10
     kind = "BadRequestError"
+
+
+class InternalError(ApiError):
+    """What KFP's own server reports as a failure of its own; only with ``strict_upstream``."""
+
+    code = 13
+    kind = "InternalServerError"
 
 
 class UnavailableError(ApiError):

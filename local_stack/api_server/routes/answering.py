@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy import Connection
 
+from local_stack.api_server.authorization import Caller
 from local_stack.api_server.config import ServerConfig
 from local_stack.api_server.errors import ApiError, UnauthenticatedError
 from local_stack.api_server.storage.database import Database
@@ -52,12 +53,14 @@ async def _answer(
     service: Service,
     run: Callable[[Callable[[Connection], bytes]], Awaitable[bytes]],
 ) -> web.Response:
-    body = await run(partial(_work, request.app[CONFIG], service))
+    config = request.app[CONFIG]
+    caller = Caller(config.multi_user, request.headers)
+    body = await run(partial(_work, config, caller, service))
     return web.Response(body=body, content_type="application/json")
 
 
-def _work(config: ServerConfig, service: Service, connection: Connection) -> bytes:
-    return orjson.dumps(service(Transaction(connection, config, config.clock())))
+def _work(config: ServerConfig, caller: Caller, service: Service, connection: Connection) -> bytes:
+    return orjson.dumps(service(Transaction(connection, config, config.clock(), caller)))
 
 
 @web.middleware

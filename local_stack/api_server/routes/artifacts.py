@@ -36,8 +36,11 @@ async def get_artifact(request: web.Request) -> web.Response:
 
 async def list_artifacts(request: web.Request) -> web.Response:
     """``GET /artifacts``."""
-    page = Query(request).page()
-    return await answer_read(request, "list artifacts", lambda tx: artifacts.list_artifacts(tx, page))
+    query = Query(request)
+    namespace, page = query.text("namespace"), query.page()
+    return await answer_read(
+        request, "list artifacts", lambda tx: artifacts.list_artifacts(tx, namespace, page)
+    )
 
 
 async def create_artifact_task(request: web.Request) -> web.Response:

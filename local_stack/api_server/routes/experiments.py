@@ -30,8 +30,11 @@ async def get_experiment(request: web.Request) -> web.Response:
 
 async def list_experiments(request: web.Request) -> web.Response:
     """``GET /experiments``."""
-    page = Query(request).page()
-    return await answer_read(request, "list experiments", lambda tx: experiments.list_experiments(tx, page))
+    query = Query(request)
+    namespace, page = query.text("namespace"), query.page()
+    return await answer_read(
+        request, "list experiments", lambda tx: experiments.list_experiments(tx, namespace, page)
+    )
 
 
 def _on_experiment(

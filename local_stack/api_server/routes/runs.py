@@ -29,7 +29,13 @@ async def list_runs(request: web.Request) -> web.Response:
     query = Query(request)
     view, page = query.enum("view", ViewMode, ViewMode.DEFAULT), query.page()
     experiment_id = query.text("experiment_id")
-    return await answer_read(request, "list runs", lambda tx: runs.list_runs(tx, experiment_id, view, page))
+    return await answer_read(
+        request,
+        "list runs",
+        lambda tx: runs.list_runs(
+            tx, namespace=query.text("namespace"), experiment_id=experiment_id, view=view, request=page
+        ),
+    )
 
 
 async def report_workflow(request: web.Request) -> web.Response:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, insert, select
+from sqlalchemy import Column, ColumnElement, Row, Table, insert, select
 
 from kfp_api.messages import ArtifactTask, IOType
-from local_stack.api_server.errors import InvalidInputError, ResourceNotFoundError
+from local_stack.api_server.errors import InternalError, InvalidInputError, ResourceNotFoundError
 from local_stack.api_server.services import limits
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
 from local_stack.api_server.storage.encoding import json_text
 from local_stack.api_server.storage.fields import ARTIFACT_TASKS
@@ -93,8 +94,16 @@ def list_artifact_tasks(tx: Transaction, scope: LinkScope, request: PageRequest)
             raise InvalidInputError(f"{name} must not contain empty values")
         if ids:
             conditions.append(column.in_(ids))
-    _require_all(tx, tasks.c.UUID, scope.task_ids, what="task")
-    _require_all(tx, artifacts.c.UUID, scope.artifact_ids, what="artifact")
+    for run_id in dict.fromkeys(scope.run_ids):
+        authorize_run(tx, "get", run_id)
+    runs_of_tasks = _column(tx, tasks, "RunUUID", scope.task_ids, what="task")
+    for run_id in dict.fromkeys(runs_of_tasks.values()):
+        authorize_run(tx, "get", run_id)
+    namespaces = _column(tx, artifacts, "Namespace", scope.artifact_ids, what="artifact")
+    for namespace in dict.fromkeys(namespaces.values()):
+        if tx.multi_user and not namespace:
+            raise InvalidInputError("an artifact without a namespace cannot be listed in multi-user mode")
+        tx.caller.authorize("get", "runs", namespace=namespace)
     if scope.type is not IOType.UNSPECIFIED:
         conditions.append(artifact_tasks.c.Type == scope.type.number)
     page = read_page(tx.connection, ARTIFACT_TASKS, scope=conditions, request=request)
@@ -145,6 +154,8 @@ def store_link(tx: Transaction, link: ArtifactTask) -> Row[Any]:
     """
     new = _checked(tx, link)
     stored = find_link(tx, new)
+    if stored is not None and tx.config.strict_upstream:
+        raise InternalError("the artifact-task link exists already")
     if stored is None:
         refuse_create_when_terminal(tx, new.run_id, "artifact-task")
         insert_link(tx, new)
@@ -169,10 +180,14 @@ def _check_fields(link: ArtifactTask) -> None:
 
 def _checked(tx: Transaction, link: ArtifactTask) -> NewLink:
     _check_fields(link)
+    authorize_run(tx, "update", link.run_id)
     task = require_task(tx.connection, link.task_id)
     if task.RunUUID != link.run_id:
         raise InvalidInputError("artifact_task.run_id must match the task's run_id")
-    _require_all(tx, artifacts.c.UUID, [link.artifact_id], what="artifact")
+    namespaces = _column(tx, artifacts, "Namespace", [link.artifact_id], what="artifact")
+    if tx.multi_user:
+        check_same_namespace(artifact=namespaces[link.artifact_id], task=task.Namespace)
+        tx.caller.authorize("create", "artifacts", namespace=task.Namespace, run_id=link.run_id)
     assert link.producer is not None
     return NewLink(
         artifact_id=link.artifact_id,
@@ -185,9 +200,25 @@ def _checked(tx: Transaction, link: ArtifactTask) -> NewLink:
     )
 
 
-def _require_all(tx: Transaction, column: Column[str], ids: Sequence[str], *, what: str) -> None:
-    missing = set(ids)
+def check_same_namespace(*, artifact: str, task: str) -> None:
+    """In multi-user mode an artifact lives where its task, and so its run, does.
+
+    Raises:
+        InvalidInputError: it does not, or has no namespace.
+    """
+    if not artifact or artifact != task:
+        raise InvalidInputError(
+            "artifact, task, and run must be in the same namespace: "
+            f"artifact={artifact} task={task} run={task}"
+        )
+
+
+def _column(tx: Transaction, table: Table, name: str, ids: Sequence[str], *, what: str) -> dict[str, str]:
+    """A column of the rows with these ids, which must exist, by id."""
+    found: dict[str, str] = {}
     for piece in chunks(ids):
-        missing.difference_update(tx.connection.execute(select(column).where(column.in_(piece))).scalars())
-    if missing:
+        rows = tx.connection.execute(select(table.c.UUID, table.c[name]).where(table.c.UUID.in_(piece)))
+        found.update((row_id, value) for row_id, value in rows)
+    if missing := set(ids) - found.keys():
         raise ResourceNotFoundError(f"{what} {min(missing)} not found")
+    return found

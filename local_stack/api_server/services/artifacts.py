@@ -1,7 +1,7 @@
 """CreateArtifact, CreateArtifactsBulk, GetArtifact and ListArtifacts (spec KFP_API 5.1 to 5.3).
 
-An artifact is created together with its output link, in one transaction. Namespaces are demanded, as KFP
-does, and then blanked: this server has no tenants.
+An artifact is created together with its output link, in one transaction. Namespaces are demanded in every
+mode, as KFP does, and blanked where there are no tenants.
 """
 
 import hashlib
@@ -13,7 +13,13 @@ from sqlalchemy import insert, select
 from kfp_api.messages import Artifact, ArtifactType, CreateArtifactRequest, IOType
 from local_stack.api_server.errors import InvalidInputError, ResourceNotFoundError
 from local_stack.api_server.services import limits
-from local_stack.api_server.services.artifact_links import NewLink, find_link, insert_link
+from local_stack.api_server.services.artifact_links import (
+    NewLink,
+    check_same_namespace,
+    find_link,
+    insert_link,
+)
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
 from local_stack.api_server.storage.encoding import as_value, canonical_json
 from local_stack.api_server.storage.fields import ARTIFACTS
@@ -23,8 +29,6 @@ from local_stack.api_server.storage.listing import Page, PageRequest, read_page
 from local_stack.api_server.storage.schema import artifacts, has_id
 from local_stack.api_server.storage.task_rows import TaskRow, require_task
 from local_stack.api_server.storage.transaction import Transaction, new_id
-
-NAMESPACE: Final = ""
 
 _NEEDS_METADATA: Final = frozenset(
     {ArtifactType.ClassificationMetric, ArtifactType.SlicedClassificationMetric}
@@ -38,7 +42,8 @@ def create_artifact(tx: Transaction, request: CreateArtifactRequest) -> Wire:
         ApiError: a check of the specification fails; nothing is written.
     """
     artifact = check_artifact_request(request)
-    task = _task_of(tx, request)
+    _authorize(tx, request, artifact)
+    task = _task_of(tx, request, artifact)
     if not request.reuse_if_exists:
         refuse_create_when_terminal(tx, request.run_id, "artifact")
         return _insert_with_link(tx, request, artifact, task)
@@ -81,7 +86,8 @@ def create_artifacts_bulk(tx: Transaction, requests: Sequence[CreateArtifactRequ
             )
     created = []
     for request, artifact in checked:
-        task = _task_of(tx, request)
+        _authorize(tx, request, artifact)
+        task = _task_of(tx, request, artifact)
         refuse_create_when_terminal(tx, request.run_id, "artifact")
         created.append(_insert_with_link(tx, request, artifact, task))
     return {"artifacts": created}
@@ -96,26 +102,33 @@ def get_artifact(tx: Transaction, artifact_id: str) -> Wire:
     row = tx.connection.execute(select(artifacts).where(has_id(artifacts, artifact_id))).one_or_none()
     if row is None:
         raise ResourceNotFoundError(f"artifact {artifact_id} not found")
+    if tx.multi_user and not row.Namespace:
+        raise InvalidInputError(f"artifact {artifact_id} has no namespace")
+    tx.caller.authorize("get", "artifacts", namespace=row.Namespace)
     return artifact_wire(row)
 
 
-def list_artifacts(tx: Transaction, request: PageRequest) -> Wire:
-    """A page of all artifacts; all matches at once for a filter that is exactly one URI.
+def list_artifacts(tx: Transaction, namespace: str, request: PageRequest) -> Wire:
+    """A page of a namespace's artifacts; all matches at once for a filter that is exactly one URI.
 
     Raises:
         InvalidInputError: bad page, order or filter.
     """
+    if tx.multi_user and not namespace:
+        raise InvalidInputError("namespace is required in multi-user mode")
+    tx.caller.authorize("list", "artifacts", namespace=namespace)
     uri = exact_uri(request.filter)
+    here = artifacts.c.Namespace == tx.stored_namespace(namespace)
     if uri is not None:
         rows = tx.connection.execute(
             select(artifacts)
-            .where(artifacts.c.Namespace == NAMESPACE, artifacts.c.URIHash == uri_hash(uri))
+            .where(here, artifacts.c.URIHash == uri_hash(uri))
             .where(artifacts.c["URI"] == uri)
             .order_by(artifacts.c.CreatedAtInSec, artifacts.c.UUID)
         ).all()
         page = Page(rows=rows, next_page_token="", total_size=len(rows))
     else:
-        page = read_page(tx.connection, ARTIFACTS, scope=(), request=request)
+        page = read_page(tx.connection, ARTIFACTS, scope=[here] if tx.multi_user else [], request=request)
     return page.answer("artifacts", [artifact_wire(row) for row in page.rows])
 
 
@@ -172,24 +185,32 @@ def uri_hash(uri: str | None) -> str:
     return hashlib.sha256(uri.encode()).hexdigest() if uri else ""
 
 
-def _task_of(tx: Transaction, request: CreateArtifactRequest) -> TaskRow:
+def _authorize(tx: Transaction, request: CreateArtifactRequest, artifact: Artifact) -> None:
+    tx.caller.authorize("create", "artifacts", namespace=artifact.namespace, run_id=request.run_id)
+    authorize_run(tx, "update", request.run_id)
+
+
+def _task_of(tx: Transaction, request: CreateArtifactRequest, artifact: Artifact) -> TaskRow:
     task = require_task(tx.connection, request.task_id)
     if task.RunUUID != request.run_id:
         raise InvalidInputError("Task ID does not belong to this Run ID")
+    if tx.multi_user:
+        check_same_namespace(artifact=artifact.namespace, task=task.Namespace)
     return task
 
 
 def _reusable(tx: Transaction, artifact: Artifact, key: str) -> Any:
     """The stored artifact that is equal: by key, else the oldest with the same URI."""
+    namespace = tx.stored_namespace(artifact.namespace)
     found = tx.connection.execute(
-        select(artifacts).where(artifacts.c.Namespace == NAMESPACE, artifacts.c.IdentityKey == key)
+        select(artifacts).where(artifacts.c.Namespace == namespace, artifacts.c.IdentityKey == key)
     ).one_or_none()
     if found is not None or not artifact.uri:
         return found
     return tx.connection.execute(
         select(artifacts)
         .where(
-            artifacts.c.Namespace == NAMESPACE,
+            artifacts.c.Namespace == namespace,
             artifacts.c.URIHash == uri_hash(artifact.uri),
             artifacts.c["URI"] == artifact.uri,
             artifacts.c.Type == artifact.type.number,
@@ -215,7 +236,7 @@ def _insert_with_link(
     tx.connection.execute(
         insert(artifacts).values(
             UUID=artifact_id,
-            Namespace=NAMESPACE,
+            Namespace=tx.stored_namespace(artifact.namespace),
             Type=artifact.type.number,
             URI=artifact.uri,
             URIHash=uri_hash(artifact.uri),
@@ -229,7 +250,7 @@ def _insert_with_link(
         )
     )
     insert_link(tx, _output_link(request, task, artifact_id=artifact_id))
-    return get_artifact(tx, artifact_id)
+    return artifact_wire(tx.connection.execute(select(artifacts).where(has_id(artifacts, artifact_id))).one())
 
 
 def _output_link(request: CreateArtifactRequest, task: TaskRow, *, artifact_id: str) -> NewLink:

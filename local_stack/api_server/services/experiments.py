@@ -27,14 +27,21 @@ def create_experiment(tx: Transaction, experiment: Experiment) -> Wire:
     if not experiment.display_name:
         raise InvalidInputError("Experiment name is empty. Please specify a valid experiment name")
     limits.check_length("display_name", experiment.display_name, limits.NAME)
+    if tx.multi_user and not experiment.namespace:
+        raise InvalidInputError("Experiment namespace is required in multi-user mode")
+    namespace = tx.stored_namespace(experiment.namespace)
+    tx.caller.authorize("create", "experiments", namespace=namespace)
     taken = tx.connection.execute(
-        select(experiments.c.UUID).where(experiments.c.Name == experiment.display_name)
+        select(experiments.c.UUID).where(
+            experiments.c.Name == experiment.display_name, experiments.c.Namespace == namespace
+        )
     ).first()
     if taken is not None:
         raise AlreadyExistsError(
             f"The name {experiment.display_name} already exists. Please specify a new name"
         )
-    return get_experiment(tx, _insert(tx, experiment.display_name, experiment.description))
+    created = _insert(tx, experiment.display_name, experiment.description, namespace)
+    return _wire(require_experiment(tx, created))
 
 
 def get_experiment(tx: Transaction, experiment_id: str) -> Wire:
@@ -43,16 +50,22 @@ def get_experiment(tx: Transaction, experiment_id: str) -> Wire:
     Raises:
         ResourceNotFoundError: there is none with that id.
     """
-    return _wire(require_experiment(tx, experiment_id))
+    row = require_experiment(tx, experiment_id)
+    tx.caller.authorize("get", "experiments", namespace=row.Namespace)
+    return _wire(row)
 
 
-def list_experiments(tx: Transaction, request: PageRequest) -> Wire:
-    """A page of all experiments.
+def list_experiments(tx: Transaction, namespace: str, request: PageRequest) -> Wire:
+    """A page of a namespace's experiments.
 
     Raises:
         InvalidInputError: bad page, order or filter.
     """
-    page = read_page(tx.connection, EXPERIMENTS, scope=(), request=request)
+    if tx.multi_user and not namespace:
+        raise InvalidInputError("namespace is required in multi-user mode")
+    tx.caller.authorize("list", "experiments", namespace=namespace)
+    here = experiments.c.Namespace == tx.stored_namespace(namespace)
+    page = read_page(tx.connection, EXPERIMENTS, scope=[here], request=request)
     return page.answer("experiments", [_wire(row) for row in page.rows])
 
 
@@ -62,7 +75,8 @@ def delete_experiment(tx: Transaction, experiment_id: str) -> Wire:
     Raises:
         ResourceNotFoundError: there is none with that id.
     """
-    require_experiment(tx, experiment_id)
+    row = require_experiment(tx, experiment_id)
+    tx.caller.authorize("delete", "experiments", namespace=row.Namespace)
     tx.connection.execute(
         delete(default_experiments).where(default_experiments.c.DefaultExperimentId == experiment_id)
     )
@@ -76,7 +90,9 @@ def set_experiment_storage_state(tx: Transaction, experiment_id: str, state: Sto
     Raises:
         ResourceNotFoundError: there is none with that id.
     """
-    require_experiment(tx, experiment_id)
+    row = require_experiment(tx, experiment_id)
+    verb = "archive" if state is StorageState.ARCHIVED else "unarchive"
+    tx.caller.authorize(verb, "experiments", namespace=row.Namespace)
     tx.connection.execute(
         update(experiments).where(has_id(experiments, experiment_id)).values(StorageState=state.value)
     )
@@ -113,7 +129,7 @@ def default_experiment_id(tx: Transaction) -> str:
     if known is not None:
         return known
     experiment_id: str = tx.connection.execute(
-        select(experiments.c.UUID).where(experiments.c.Name == DEFAULT_NAME)
+        select(experiments.c.UUID).where(experiments.c.Name == DEFAULT_NAME, experiments.c.Namespace == "")
     ).scalar() or _insert(
         tx, DEFAULT_NAME, "All runs created without specifying an experiment will be grouped here"
     )
@@ -122,7 +138,7 @@ def default_experiment_id(tx: Transaction) -> str:
     return experiment_id
 
 
-def _insert(tx: Transaction, name: str, description: str) -> str:
+def _insert(tx: Transaction, name: str, description: str, namespace: str = "") -> str:
     experiment_id = new_id()
     tx.connection.execute(
         insert(experiments).values(
@@ -131,7 +147,7 @@ def _insert(tx: Transaction, name: str, description: str) -> str:
             Description=description,
             CreatedAtInSec=tx.now,
             LastRunCreatedAtInSec=0,
-            Namespace="",
+            Namespace=namespace,
             StorageState=StorageState.AVAILABLE.value,
         )
     )

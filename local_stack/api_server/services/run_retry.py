@@ -8,11 +8,12 @@ of their kept children again.
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, true, update
 
 from kfp_api.messages import PRESERVED_STATES, RuntimeState, TaskPodType, TaskState
 from local_stack.api_server.errors import BadRequestError
 from local_stack.api_server.services.republish import republish_kept_outputs
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.run_states import run_history
 from local_stack.api_server.services.runs import set_run_columns
 from local_stack.api_server.services.task_updates import appended_history
@@ -32,6 +33,7 @@ def retry_run(tx: Transaction, run_id: str) -> Wire:
         ResourceNotFoundError: there is none with that id.
         BadRequestError: the run did not fail.
     """
+    authorize_run(tx, "retry", run_id)
     row = require_run(tx.connection, run_id)
     if RuntimeState[row.State] not in _RETRYABLE:
         raise BadRequestError(f"Run {run_id} cannot be retried: it is {row.State}, not FAILED")
@@ -44,7 +46,8 @@ def retry_run(tx: Transaction, run_id: str) -> Wire:
         FinishedAtInSec=0,
         StateHistory=run_history(row, RuntimeState.RUNNING, tx.now),
     )
-    republish_kept_outputs(tx, run_id=run_id, pipeline_spec=row.PipelineSpecManifest, reset_ids=reset_ids)
+    if not tx.config.strict_upstream:
+        republish_kept_outputs(tx, run_id=run_id, pipeline_spec=row.PipelineSpecManifest, reset_ids=reset_ids)
     return {}
 
 
@@ -65,18 +68,15 @@ def _reset_tasks(tx: Transaction, run_id: str) -> list[str]:
                 StartedInSec=tx.now,
                 FinishedInSec=0,
                 StatusMetadata=None,
-                Pods=_driver_pods(row.Pods),
+                Pods="[]" if tx.config.strict_upstream else _driver_pods(row.Pods),
                 OutputParameters="[]",
                 StateHistory=appended_history(row.StateHistory, TaskState.RUNNING, tx.now),
             )
         )
     ids = [row.UUID for row in rows]
+    forgotten = true() if tx.config.strict_upstream else artifact_tasks.c.Type.in_(OUTPUT_NUMBERS)
     for piece in chunks(ids):
-        tx.connection.execute(
-            delete(artifact_tasks).where(
-                artifact_tasks.c.TaskID.in_(piece), artifact_tasks.c.Type.in_(OUTPUT_NUMBERS)
-            )
-        )
+        tx.connection.execute(delete(artifact_tasks).where(artifact_tasks.c.TaskID.in_(piece), forgotten))
     return ids
 
 

@@ -12,6 +12,7 @@ import orjson
 from kfp_api.messages import TERMINAL_RUN_STATES, RuntimeState
 from kfp_api.wire import Timestamp, ValidationError, WireMessage
 from local_stack.api_server.errors import InvalidInputError
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.runs import set_run_columns
 from local_stack.api_server.services.settlement import settle_running_tasks
 from local_stack.api_server.storage.encoding import json_text, timestamp, unix_seconds
@@ -52,6 +53,7 @@ def terminate_run(tx: Transaction, run_id: str) -> Wire:
         ResourceNotFoundError: there is none with that id.
         InvalidInputError: it is finished or being terminated.
     """
+    authorize_run(tx, "terminate", run_id)
     row = require_run(tx.connection, run_id)
     if RuntimeState[row.State] not in _TERMINABLE:
         raise InvalidInputError(f"Failed to terminate a run {run_id}. Row not found")
@@ -69,6 +71,7 @@ def report_workflow(tx: Transaction, text: object) -> Wire:
     workflow = _workflow(text)
     name, run_id = _member(workflow, "metadata").get("name"), _run_id(workflow)
     row = require_run(tx.connection, run_id)
+    tx.caller.authorize("report", "workflows", namespace=row.Namespace)
     reported = _reported_state(workflow)
     current = RuntimeState[row.State]
     if reported is None or current in TERMINAL_RUN_STATES or not _moves(current, reported):

@@ -17,6 +17,7 @@ from local_stack.api_server.errors import (
 from local_stack.api_server.services import limits
 from local_stack.api_server.services.experiments import default_experiment_id, require_experiment
 from local_stack.api_server.services.parameter_macros import expand_macros
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.run_checks import check_parameters, check_pipeline, check_plugins_input
 from local_stack.api_server.storage.encoding import as_value, json_text, timestamp, unix_seconds
 from local_stack.api_server.storage.fields import RUNS
@@ -48,9 +49,10 @@ def create_run(tx: Transaction, run: Run) -> Wire:
     limits.check_length("run_id", run.run_id, limits.KEY)
     if _UNROUTABLE & set(run.run_id):
         raise InvalidInputError('run_id must not contain "/" or ":"')
-    if run.experiment_id:
-        require_experiment(tx, run.experiment_id)
-    experiment_id = run.experiment_id or default_experiment_id(tx)
+    if tx.multi_user and not run.experiment_id:
+        raise InvalidInputError("Experiment id can not be empty in multi-user mode")
+    experiment = require_experiment(tx, run.experiment_id or default_experiment_id(tx))
+    tx.caller.authorize("create", "runs", namespace=experiment.Namespace)
     if run.pipeline_spec is None:
         raise InvalidInputError(
             "a run needs a pipeline_spec: this server stores no pipelines that a "
@@ -81,8 +83,8 @@ def create_run(tx: Transaction, run: Run) -> Wire:
             Name=run.display_name,
             Description=run.description,
             ServiceAccount=run.service_account or _SERVICE_ACCOUNT,
-            Namespace="",
-            ExperimentUUID=experiment_id,
+            Namespace=experiment.Namespace,
+            ExperimentUUID=experiment.UUID,
             StorageState=storage_state.value,
             State=state,
             Conditions="Pending",
@@ -101,9 +103,9 @@ def create_run(tx: Transaction, run: Run) -> Wire:
         )
     )
     tx.connection.execute(
-        update(experiments).where(has_id(experiments, experiment_id)).values(LastRunCreatedAtInSec=tx.now)
+        update(experiments).where(has_id(experiments, experiment.UUID)).values(LastRunCreatedAtInSec=tx.now)
     )
-    return get_run(tx, run_id, ViewMode.DEFAULT)
+    return _shown(tx, run_id, ViewMode.DEFAULT)
 
 
 def get_run(tx: Transaction, run_id: str, view: ViewMode) -> Wire:
@@ -112,12 +114,19 @@ def get_run(tx: Transaction, run_id: str, view: ViewMode) -> Wire:
     Raises:
         ResourceNotFoundError: there is none with that id.
     """
+    authorize_run(tx, "get", run_id)
+    return _shown(tx, run_id, view)
+
+
+def _shown(tx: Transaction, run_id: str, view: ViewMode) -> Wire:
     row = require_run(tx.connection, run_id)
     return runs_wire(tx.connection, [row], view, prefer_spec=view is ViewMode.FULL)[0]
 
 
-def list_runs(tx: Transaction, experiment_id: str, view: ViewMode, request: PageRequest) -> Wire:
-    """A page of runs, archived ones included; FULL pages are capped.
+def list_runs(
+    tx: Transaction, *, namespace: str, experiment_id: str, view: ViewMode, request: PageRequest
+) -> Wire:
+    """A page of runs, archived ones included; FULL pages are capped. An experiment wins over a namespace.
 
     Raises:
         ResourceNotFoundError: unknown experiment.
@@ -125,8 +134,13 @@ def list_runs(tx: Transaction, experiment_id: str, view: ViewMode, request: Page
     """
     scope: list[ColumnElement[bool]] = []
     if experiment_id:
-        require_experiment(tx, experiment_id)
+        namespace = require_experiment(tx, experiment_id).Namespace
         scope.append(run_details.c.ExperimentUUID == experiment_id)
+    elif tx.multi_user:
+        if not namespace:
+            raise InvalidInputError("experiment_id or namespace is required in multi-user mode")
+        scope.append(run_details.c.Namespace == namespace)
+    tx.caller.authorize("list", "runs", namespace=namespace)
     cap = min(MAX_PAGE_SIZE, tx.config.full_view_page_size) if view is ViewMode.FULL else MAX_PAGE_SIZE
     page = read_page(tx.connection, RUNS, scope=scope, request=request, cap=cap)
     return page.answer("runs", runs_wire(tx.connection, page.rows, view, prefer_spec=False))
@@ -139,6 +153,7 @@ def archive_run(tx: Transaction, run_id: str) -> Wire:
         ResourceNotFoundError: there is none with that id.
     """
     require_run(tx.connection, run_id)
+    authorize_run(tx, "archive", run_id)
     set_run_columns(tx, run_id, StorageState=StorageState.ARCHIVED.value)
     return {}
 
@@ -150,6 +165,7 @@ def unarchive_run(tx: Transaction, run_id: str) -> Wire:
         ResourceNotFoundError: there is none with that id.
         FailedPreconditionError: its experiment is archived.
     """
+    authorize_run(tx, "unarchive", run_id)
     row = require_run(tx.connection, run_id)
     experiment_state = tx.connection.execute(
         select(experiments.c.StorageState).where(has_id(experiments, row.ExperimentUUID))
@@ -169,6 +185,7 @@ def delete_run(tx: Transaction, run_id: str) -> Wire:
         ResourceNotFoundError: there is none with that id.
     """
     require_run(tx.connection, run_id)
+    authorize_run(tx, "delete", run_id)
     tx.connection.execute(delete(run_details).where(has_id(run_details, run_id)))
     return {}
 

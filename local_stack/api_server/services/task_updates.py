@@ -1,15 +1,16 @@
 """UpdateTask and UpdateTasksBulk: sparse patches of task rows (spec KFP_API 4.2 and 4.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from sqlalchemy import select, update
 
 from kfp_api.messages import PipelineTask, TaskState, TaskType
-from local_stack.api_server.errors import AlreadyExistsError, InvalidInputError
+from local_stack.api_server.errors import AlreadyExistsError, ApiError, InvalidInputError
 from local_stack.api_server.services.logical_key import logical_key
 from local_stack.api_server.services.parameter_merge import merge_parameters
+from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.task_checks import check_task_body, check_task_fields
 from local_stack.api_server.services.terminal_runs import refuse_update_when_terminal
 from local_stack.api_server.storage.encoding import (
@@ -41,6 +42,7 @@ def update_task(tx: Transaction, run_id: str, task_id: str, patch: PipelineTask)
     if patch.task_id not in ("", task_id):
         raise InvalidInputError("Task ID in path parameter does not match task ID in request body")
     check_task_body(patch, run_id)
+    authorize_run(tx, "update", run_id)
     row = require_task(tx.connection, task_id)
     if row.RunUUID != run_id:
         raise InvalidInputError("Task run_id in path parameter does not match the existing task run_id")
@@ -64,17 +66,27 @@ def update_tasks_bulk(tx: Transaction, run_id: str, patches: Mapping[str, Pipeli
                 f"Task ID in map key does not match task ID in task detail for task {task_id}"
             )
         check_task_body(patch, run_id)
+    authorize_run(tx, "update", run_id)
     ids = sorted(patches)
+    for row in _rows_of_run(tx, run_id, ids):
+        try:
+            apply_patch(tx, row, patches[row.UUID])
+        except ApiError as error:
+            # KFP's own server has one transaction per task: what came before the failure stays.
+            error.keeps_writes = tx.config.strict_upstream
+            raise
+    updated = [require_task(tx.connection, task_id) for task_id in ids]
+    return {"tasks": dict(zip(ids, hydrated(tx.connection, updated), strict=True))}
+
+
+def _rows_of_run(tx: Transaction, run_id: str, ids: Sequence[str]) -> list[TaskRow]:
     rows = []
     for task_id in ids:
         row = require_task(tx.connection, task_id)
         if row.RunUUID != run_id:
             raise InvalidInputError(f"Task {task_id} does not belong to run {run_id}")
         rows.append(row)
-    for row in rows:
-        apply_patch(tx, row, patches[row.UUID])
-    updated = [require_task(tx.connection, task_id) for task_id in ids]
-    return {"tasks": dict(zip(ids, hydrated(tx.connection, updated), strict=True))}
+    return rows
 
 
 def appended_history(stored: str | None, state: TaskState, now: int) -> str:
@@ -138,7 +150,7 @@ def _patched_columns(tx: Transaction, row: TaskRow, patch: PipelineTask) -> dict
     if patch.state is not TaskState.RUNTIME_STATE_UNSPECIFIED:
         values["State"] = patch.state.number
         values["StateHistory"] = appended_history(row.StateHistory, patch.state, tx.now)
-        if _starts_anew(row, patch):
+        if _starts_anew(row, patch) and not tx.config.strict_upstream:
             values["FinishedInSec"] = 0
     if patch.pods:
         values["Pods"] = stored_pods(patch)

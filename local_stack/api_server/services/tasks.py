@@ -6,9 +6,9 @@ from kfp_api.messages import PipelineTask, TaskState
 from local_stack.api_server.errors import (
     InvalidInputError,
     PermissionDeniedError,
-    ResourceNotFoundError,
 )
 from local_stack.api_server.services.logical_key import logical_key
+from local_stack.api_server.services.run_access import authorize_run, run_namespace
 from local_stack.api_server.services.task_checks import check_task_body, check_task_fields
 from local_stack.api_server.services.task_updates import (
     stored_attributes,
@@ -20,7 +20,7 @@ from local_stack.api_server.storage.encoding import json_text, parameter_wire, t
 from local_stack.api_server.storage.fields import TASKS
 from local_stack.api_server.storage.links import Wire
 from local_stack.api_server.storage.listing import PageRequest, read_page
-from local_stack.api_server.storage.schema import has_id, run_details, tasks
+from local_stack.api_server.storage.schema import tasks
 from local_stack.api_server.storage.task_rows import (
     find_by_logical_key,
     fresh_task,
@@ -40,14 +40,11 @@ def create_task(tx: Transaction, run_id: str, task: PipelineTask) -> Wire:
     """
     check_task_body(task, run_id)
     check_task_fields(task)
+    authorize_run(tx, "update", run_id)
     parent_id = task.parent_task_id or None
     if parent_id is not None:
         require_parent(tx.connection, parent_id, run_id, whose="the task")
-    run = tx.connection.execute(
-        select(run_details.c.Namespace).where(has_id(run_details, run_id))
-    ).one_or_none()
-    if run is None:
-        raise ResourceNotFoundError(f"Run {run_id} not found")
+    namespace = run_namespace(tx, run_id)
     key = logical_key(
         run_id=run_id,
         parent_task_id=parent_id or "",
@@ -65,7 +62,7 @@ def create_task(tx: Transaction, run_id: str, task: PipelineTask) -> Wire:
     tx.connection.execute(
         insert(tasks).values(
             UUID=task_id,
-            Namespace=run.Namespace,
+            Namespace=namespace,
             RunUUID=run_id,
             Pods=stored_pods(task),
             CreatedAtInSec=create_second or tx.now,
@@ -105,6 +102,7 @@ def get_task(tx: Transaction, run_id: str, task_id: str) -> Wire:
         ResourceNotFoundError: there is no such task.
         InvalidInputError: it belongs to another run.
     """
+    authorize_run(tx, "get", run_id)
     row = require_task(tx.connection, task_id)
     if row.RunUUID != run_id:
         raise InvalidInputError(f"Task {task_id} does not belong to run {run_id}")
@@ -117,6 +115,7 @@ def list_tasks(tx: Transaction, run_id: str, parent_id: str, request: PageReques
     Raises:
         ApiError: unknown or foreign parent, bad page, order or filter.
     """
+    authorize_run(tx, "get", run_id)
     scope: list[ColumnElement[bool]] = [tasks.c.RunUUID == run_id]
     if parent_id:
         require_parent(tx.connection, parent_id, run_id, whose="run_id")
@@ -130,24 +129,26 @@ def find_cached_task(
 ) -> Wire:
     """The newest SUCCEEDED task with that fingerprint; ``{}`` when there is none.
 
-    ``bound_run_id`` (header ``x-kfp-bound-run-id``) names the run on whose behalf a token asks.
+    ``bound_run_id`` (header ``x-kfp-bound-run-id``) names the run that the caller's token is bound to.
 
     Raises:
-        InvalidInputError: no fingerprint.
+        InvalidInputError: no fingerprint, or no namespace in multi-user mode.
         PermissionDeniedError: the bound run lives in another namespace.
     """
     if not cache_fingerprint:
         raise InvalidInputError("cache_fingerprint is required")
-    if bound_run_id:
-        bound = tx.connection.execute(
-            select(run_details.c.Namespace).where(has_id(run_details, bound_run_id))
-        ).scalar_one_or_none()
-        # Runs of a server without tenants have no namespace, and nothing to be bound to.
-        if bound and bound != namespace:
-            raise PermissionDeniedError(f"bound run {bound_run_id} is not in namespace {namespace}")
+    if tx.multi_user and not namespace:
+        raise InvalidInputError("namespace is required in multi-user mode")
+    if tx.multi_user and bound_run_id and run_namespace(tx, bound_run_id) != namespace:
+        raise PermissionDeniedError(f"bound run {bound_run_id} is not in namespace {namespace}")
+    tx.caller.authorize("list", "runs", namespace=namespace, run_id=bound_run_id)
     row = tx.connection.execute(
         select(tasks)
-        .where(tasks.c.Fingerprint == cache_fingerprint, tasks.c.State == TaskState.SUCCEEDED.number)
+        .where(
+            tasks.c.Fingerprint == cache_fingerprint,
+            tasks.c.State == TaskState.SUCCEEDED.number,
+            tasks.c.Namespace == tx.stored_namespace(namespace),
+        )
         .order_by(tasks.c.CreatedAtInSec.desc(), tasks.c.UUID.desc())
         .limit(1)
     ).one_or_none()

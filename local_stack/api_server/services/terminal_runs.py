@@ -50,7 +50,7 @@ def _blocking_state(tx: Transaction, run_id: str) -> str | None:
     ).one_or_none()
     if run is None:
         raise ResourceNotFoundError(f"Run {run_id} not found")
-    if not tx.config.terminal_run_enforcement or run.State not in _TERMINAL_NAMES:
+    if not tx.config.enforces_terminal_runs or run.State not in _TERMINAL_NAMES:
         return None
     grace = tx.config.terminal_run_grace_seconds
     return None if grace and tx.now < run.FinishedAtInSec + grace else str(run.State)

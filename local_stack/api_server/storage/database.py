@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from local_stack.api_server.errors import UnavailableError
+from local_stack.api_server.errors import ApiError, UnavailableError
 from local_stack.api_server.storage.schema import SCHEMA_VERSION, alembic_version, metadata, run_details
 
 READERS: Final = 4
@@ -174,8 +174,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     try:
-        with engine.begin() as connection:
-            return work(connection)
+        with engine.connect() as connection, connection.begin() as transaction:
+            try:
+                return work(connection)
+            except ApiError as error:
+                if error.keeps_writes:
+                    transaction.commit()
+                raise
     except OperationalError as error:
         if getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise UnavailableError("the database is busy") from error

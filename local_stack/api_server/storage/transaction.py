@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from local_stack.api_server.authorization import ANYBODY, Caller
 from local_stack.api_server.config import ServerConfig
 
 
@@ -16,6 +17,18 @@ class Transaction:
     config: ServerConfig
     now: int
     """Unix seconds; the same for all that is written in this transaction."""
+
+    caller: Caller = ANYBODY
+    """Who asks for it."""
+
+    @property
+    def multi_user(self) -> bool:
+        """Whether namespaces separate tenants; without that mode all are blank."""
+        return self.config.multi_user is not None
+
+    def stored_namespace(self, given: str) -> str:
+        """The namespace to store or to search by."""
+        return given if self.multi_user else ""
 
 
 def new_id() -> str:

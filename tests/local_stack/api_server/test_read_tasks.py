@@ -301,19 +301,3 @@ async def test_archived_runs_stay_cache_sources_and_deleted_ones_do_not(api: Api
     assert "task" in await find(api)
     await api.call("DELETE", f"/runs/{run}")
     assert await find(api) == {}
-
-
-async def test_a_bound_run_of_another_namespace_is_refused(api: Api) -> None:
-    run = await api.run()
-    assert await find(api, **{"x-kfp-bound-run-id": run}) == {}
-    with sqlite3.connect(api.database) as connection:
-        connection.execute("UPDATE run_details SET Namespace = 'team'")
-    connection.close()
-    error = await api.call(
-        "POST",
-        "/tasks:findCached",
-        {"namespace": "kubeflow", "cache_fingerprint": "f"},
-        headers={"x-kfp-bound-run-id": run},
-        status=403,
-    )
-    assert external_message(error) == f"bound run {run} is not in namespace kubeflow"
