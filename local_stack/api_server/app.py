@@ -8,7 +8,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from local_stack.api_server.config import ServerConfig
-from local_stack.api_server.routes import artifacts, experiments, runs, tasks
+from local_stack.api_server.routes import artifacts, experiments, pipelines, runs, tasks
 from local_stack.api_server.routes.answering import (
     CONFIG,
     DATABASE,
@@ -45,7 +45,16 @@ def build_app(config: ServerConfig, *, database: Database | None = None) -> web.
         opened.write_now(ensure_default_experiment)
     app.cleanup_ctx.append(_close_database)
     app.add_routes(
-        _prefixed([*runs.ROUTES, *tasks.ROUTES, *artifacts.ROUTES, *experiments.ROUTES], API_PREFIX)
+        _prefixed(
+            [
+                *runs.ROUTES,
+                *tasks.ROUTES,
+                *artifacts.ROUTES,
+                *experiments.ROUTES,
+                *pipelines.ROUTES,
+            ],
+            API_PREFIX,
+        )
     )
     app.router.add_route("*", f"{API_PREFIX}/healthz", _healthz)
     app.router.add_route("*", "/apis/v1beta1/healthz", _healthz_v1)

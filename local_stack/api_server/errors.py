@@ -40,10 +40,12 @@ class ApiError(Exception):
     keeps_writes = False
     """Commit what the transaction wrote before the failure, instead of rolling it back."""
 
-    @property
-    def http_status(self) -> int:
-        """The HTTP status that goes with :attr:`code`."""
-        return HTTP_STATUS[self.code]
+    http_status: ClassVar[int]
+    """The HTTP status that goes with :attr:`code`, unless a class says otherwise."""
+
+    def __init_subclass__(cls) -> None:
+        if "http_status" not in vars(cls):
+            cls.http_status = HTTP_STATUS[cls.code]
 
     def body(self, operation: str) -> dict[str, Any]:
         """The ``google.rpc.Status`` answer; ``operation`` ("create task") starts the chain."""
@@ -63,6 +65,14 @@ class DecodeError(ApiError):
     code = 3
     kind = "DecodeError"
     front_end = True
+
+
+class TooLargeError(ApiError):
+    """The body is larger than this server reads."""
+
+    code = 3
+    kind = "InvalidInputError"
+    http_status = 413
 
 
 class InvalidInputError(ApiError):

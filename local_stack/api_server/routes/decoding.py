@@ -22,6 +22,8 @@ _INLINE_BYTES: Final = 64 * 1024
 _INT32: Final = range(-(2**31), 2**31)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 
+_BOOLEANS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
+
 M = TypeVar("M", bound=WireMessage)
 E = TypeVar("E", bound=WireEnum)
 
@@ -119,6 +121,17 @@ class Query:
         if not _INTEGER.fullmatch(text) or int(text[:12]) not in _INT32:
             raise DecodeError(f"parsing field {name!r}: invalid integer {text!r}")
         return int(text)
+
+    def boolean(self, name: str) -> bool:
+        """The value of a boolean parameter; ``False`` when absent.
+
+        Raises:
+            DecodeError: neither true nor false.
+        """
+        text = self.text(name)
+        if text not in _BOOLEANS:
+            raise DecodeError(f"parsing field {name!r}: invalid boolean {text!r}")
+        return _BOOLEANS[text]
 
     def enum(self, name: str, enum: type[E], default: E) -> E:
         """The value of an enum parameter, by name or number.

@@ -3,8 +3,10 @@
 Creating a run stores it as PENDING and nothing else: whoever executes it reports its states.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from kfp_api.messages import Run, RuntimeState, StorageState, ViewMode
@@ -13,10 +15,12 @@ from local_stack.api_server.errors import (
     BadRequestError,
     FailedPreconditionError,
     InvalidInputError,
+    ResourceNotFoundError,
 )
 from local_stack.api_server.services import limits
 from local_stack.api_server.services.experiments import default_experiment_id, require_experiment
 from local_stack.api_server.services.parameter_macros import expand_macros
+from local_stack.api_server.services.pipelines import latest_version, require_version
 from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.run_checks import check_parameters, check_pipeline, check_plugins_input
 from local_stack.api_server.storage.encoding import as_value, json_text, timestamp, unix_seconds
@@ -53,12 +57,8 @@ def create_run(tx: Transaction, run: Run) -> Wire:
         raise InvalidInputError("Experiment id can not be empty in multi-user mode")
     experiment = require_experiment(tx, run.experiment_id or default_experiment_id(tx))
     tx.caller.authorize("create", "runs", namespace=experiment.Namespace)
-    if run.pipeline_spec is None:
-        raise InvalidInputError(
-            "a run needs a pipeline_spec: this server stores no pipelines that a "
-            "pipeline_version_reference could name"
-        )
-    pipeline = check_pipeline(run.pipeline_spec)
+    source = _source(tx, run)
+    pipeline = check_pipeline(source.document)
     check_plugins_input(run.plugins_input)
     run_id = run.run_id or new_id()
     scheduled = unix_seconds(run.scheduled_at)
@@ -92,12 +92,12 @@ def create_run(tx: Transaction, run: Run) -> Wire:
             ScheduledAtInSec=scheduled or tx.now,
             FinishedAtInSec=0,
             StateHistory=json_text([{"update_time": timestamp(tx.now), "state": state}]),
-            PipelineSpecManifest=json_text(as_value(run.pipeline_spec)),
+            PipelineSpecManifest=json_text(as_value(source.document)),
             RuntimeParameters=json_text(parameters),
             PipelineRoot=run.runtime_config.pipeline_root if run.runtime_config else "",
             PluginsInput=json_text(as_value(run.plugins_input)),
-            PipelineId=None,
-            PipelineVersionId=None,
+            PipelineId=source.pipeline_id,
+            PipelineVersionId=source.version_id,
             PipelineName=pipeline.spec.pipeline_info.name,
             JobUUID=run.recurring_run_id,
         )
@@ -106,6 +106,39 @@ def create_run(tx: Transaction, run: Run) -> Wire:
         update(experiments).where(has_id(experiments, experiment.UUID)).values(LastRunCreatedAtInSec=tx.now)
     )
     return _shown(tx, run_id, ViewMode.DEFAULT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a run executes, and the stored version that it is, if it is one."""
+
+    document: Any
+    pipeline_id: str | None = None
+    version_id: str | None = None
+
+
+def _source(tx: Transaction, run: Run) -> _Source:
+    reference = run.pipeline_version_reference
+    if run.pipeline_spec is not None and reference is not None:
+        raise InvalidInputError("a run has a pipeline_spec or a pipeline_version_reference, not both")
+    if run.pipeline_spec is not None:
+        return _Source(document=run.pipeline_spec)
+    if reference is None:
+        raise InvalidInputError("a run needs a pipeline_spec or a pipeline_version_reference")
+    version_id, pipeline_id = reference.pipeline_version_id, reference.pipeline_id
+    try:
+        version = require_version(tx, version_id) if version_id else latest_version(tx, pipeline_id)
+    except ResourceNotFoundError as error:
+        raise InvalidInputError(str(error)) from error
+    if version is None:
+        raise InvalidInputError(f"Pipeline {pipeline_id} has no version")
+    if pipeline_id not in ("", version.PipelineId):
+        raise InvalidInputError(
+            f"Pipeline version {version_id} belongs to pipeline {version.PipelineId} (not {pipeline_id})"
+        )
+    return _Source(
+        document=orjson.loads(version.PipelineSpec), pipeline_id=version.PipelineId, version_id=version.UUID
+    )
 
 
 def get_run(tx: Transaction, run_id: str, view: ViewMode) -> Wire:

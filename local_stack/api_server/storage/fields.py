@@ -7,7 +7,15 @@ from sqlalchemy import Table
 from kfp_api.messages import ArtifactType, IOType, RuntimeState, StorageState, TaskState, TaskType
 from local_stack.api_server.storage.filters import FieldKind, ListField
 from local_stack.api_server.storage.listing import Listing
-from local_stack.api_server.storage.schema import artifact_tasks, artifacts, experiments, run_details, tasks
+from local_stack.api_server.storage.schema import (
+    artifact_tasks,
+    artifacts,
+    experiments,
+    pipeline_versions,
+    pipelines,
+    run_details,
+    tasks,
+)
 
 
 def _columns(table: Table, names: dict[str, str], kind: FieldKind = FieldKind.TEXT) -> dict[str, ListField]:
@@ -156,5 +164,45 @@ EXPERIMENTS: Final = Listing(
             FieldKind.TIMESTAMP,
         ),
         "storage_state": ListField(experiments.c.StorageState, FieldKind.ENUM_NAME, StorageState),
+    },
+)
+
+PIPELINES: Final = Listing(
+    name="pipelines",
+    table=pipelines,
+    default_sort="created_at",
+    fields={
+        **_columns(
+            pipelines,
+            {
+                "pipeline_id": "UUID",
+                "id": "UUID",
+                "name": "Name",
+                "display_name": "DisplayName",
+                "description": "Description",
+                "namespace": "Namespace",
+            },
+        ),
+        **_columns(pipelines, {"created_at": "CreatedAtInSec"}, FieldKind.TIMESTAMP),
+    },
+)
+
+PIPELINE_VERSIONS: Final = Listing(
+    name="pipeline_versions",
+    table=pipeline_versions,
+    default_sort="created_at",
+    fields={
+        **_columns(
+            pipeline_versions,
+            {
+                "pipeline_version_id": "UUID",
+                "id": "UUID",
+                "name": "Name",
+                "display_name": "DisplayName",
+                "description": "Description",
+                "pipeline_spec": "PipelineSpec",
+            },
+        ),
+        **_columns(pipeline_versions, {"created_at": "CreatedAtInSec"}, FieldKind.TIMESTAMP),
     },
 )
