@@ -13,6 +13,12 @@ class FlagError(LauncherError):
     exit_status = 2
 
 
+class HelpRequestedError(LauncherError):
+    """The user asked for help, which is the text."""
+
+    exit_status = 0
+
+
 class TerminatedError(LauncherError):
     """The launcher was told to stop."""
 

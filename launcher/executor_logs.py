@@ -3,15 +3,26 @@
 Log publishing is best effort and never changes the task's result.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from kfp_api.errors import KfpApiError
 from kfp_api.ir.executor_input import ArtifactList, ExecutorInput, RuntimeArtifact
 from kfp_api.messages import Artifact, ArtifactType
-from launcher.outputs import EXECUTOR_LOGS, OutputArtifact
+from launcher.errors import LauncherError
+from launcher.inputs import EXECUTOR_LOGS
+from launcher.note import note
+from launcher.outputs import OutputArtifact
 from launcher.paths import UnsupportedSchemeError, artifact_path
+from launcher.publisher import create_artifacts
+from launcher.session import TaskSession
+
+_HURRIED_SECONDS: Final = 5.0
+"""How long publishing may take once the launcher was told to stop."""
 
 
 def qualify(executor_input: ExecutorInput, attempt_index: int) -> ExecutorInput:
@@ -31,39 +42,95 @@ def qualify(executor_input: ExecutorInput, attempt_index: int) -> ExecutorInput:
 
 
 class ExecutorLog:
-    """The log file of one attempt; without a declared output or a writable path there is none."""
+    """The log of one attempt; without a declared output or a writable path there is none."""
 
-    def __init__(self, executor_input: ExecutorInput, *, workspace: str, enabled: bool) -> None:
+    def __init__(self, session: TaskSession, executor_input: ExecutorInput, *, enabled: bool) -> None:
         outputs = executor_input.outputs
         declared = outputs.artifacts.get(EXECUTOR_LOGS) if outputs else None
+        self._session = session
         self._artifact: RuntimeArtifact | None = None
-        self.path: Path | None = None
+        self._path: Path | None = None
+        self.registered = False
+        """Whether the row has the log; whoever creates its artifact says so."""
         if enabled and declared is not None and declared.artifacts:
             self._artifact = declared.artifacts[0]
             try:
-                self.path = Path(artifact_path(self._artifact, workspace))
-            except UnsupportedSchemeError:
-                self.path = None
+                self._path = Path(artifact_path(self._artifact, session.workspace))
+            except UnsupportedSchemeError as error:
+                note(f"executor log not published: {error}")
 
     def open(self) -> AbstractContextManager[BinaryIO | None]:
         """The file to write to; ``None`` in place of it where it cannot be opened."""
-        if self.path is None:
+        if self._path is None:
             return nullcontext(None)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            return self.path.open("wb")
-        except OSError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return self._path.open("wb")
+        except OSError as error:
+            note(f"executor log not published: {self._path}: {error.strerror}")
             return nullcontext(None)
 
-    def output(self, namespace: str) -> OutputArtifact | None:
+    @asynccontextmanager
+    async def growing(self, seconds: float) -> AsyncIterator[None]:
+        """Upload a growing copy every so many seconds while the command runs; 0 does not."""
+        if not seconds:
+            yield
+            return
+        over = asyncio.Event()
+        uploads = asyncio.create_task(self._upload_until(over, seconds))
+        try:
+            yield
+        finally:
+            # An upload under way ends first: it must not replace the whole log that follows.
+            over.set()
+            await asyncio.wait({uploads}, timeout=_HURRIED_SECONDS)
+            uploads.cancel()
+
+    async def upload(self) -> OutputArtifact | None:
+        """Upload the log; the artifact to register, ``None`` where there is none or no store takes it."""
+        output = self._output()
+        if output is None:
+            return None
+        assert output.path is not None
+        assert output.artifact.uri is not None
+        try:
+            await asyncio.to_thread(self._session.stores.upload, output.path, output.artifact.uri)
+        except LauncherError as error:
+            note(f"executor log not published: {error}")
+            return None
+        return output
+
+    async def publish(self, *, hurry: bool) -> None:
+        """Upload and register the log of a task that failed, unless it is registered."""
+        if self.registered:
+            return
+        try:
+            async with asyncio.timeout(_HURRIED_SECONDS if hurry else None):
+                output = await self.upload()
+                if output is not None:
+                    await create_artifacts(self._session, [output])
+        except (KfpApiError, TimeoutError) as error:
+            note(f"executor log not published: {str(error) or 'no time left'}")
+
+    async def _upload_until(self, over: asyncio.Event, seconds: float) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await over.wait()
+            except TimeoutError:
+                await self.upload()
+            else:
+                return
+
+    def _output(self) -> OutputArtifact | None:
         """The artifact to publish, if the command got so far that a log exists."""
-        if self._artifact is None or self.path is None or not self.path.is_file():
+        if self._artifact is None or self._path is None or not self._path.is_file():
             return None
         artifact = Artifact(
             name=self._artifact.name or EXECUTOR_LOGS,
             type=ArtifactType.Artifact,
             uri=self._artifact.uri,
-            namespace=namespace,
+            namespace=self._session.namespace,
             created_at=datetime.now(UTC).replace(microsecond=0),
         )
-        return OutputArtifact(EXECUTOR_LOGS, artifact, str(self.path))
+        return OutputArtifact(EXECUTOR_LOGS, artifact, str(self._path))

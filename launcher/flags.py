@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.errors import FlagError, LauncherError
+from launcher.errors import FlagError, HelpRequestedError, LauncherError
 
 CONTAINER: Final = "container"
 IMPORTER: Final = "importer"
@@ -63,6 +63,9 @@ FLAGS: Final = (
 
 _IGNORED: Final = ("stderrthreshold", "log_dir", "log_file", "log_backtrace_at", "v", "vmodule")
 _IGNORED_BOOLEAN: Final = ("logtostderr", "alsologtostderr")
+_BOOLEANS: Final = frozenset({flag.name for flag in FLAGS if flag.boolean} | set(_IGNORED_BOOLEAN))
+_KNOWN: Final = frozenset({flag.name for flag in FLAGS} | set(_IGNORED) | _BOOLEANS)
+_HELP: Final = frozenset({"h", "help"})
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,8 @@ def parse(arguments: Sequence[str]) -> CommandLine:
 
     Raises:
         FlagError: an unknown flag, a flag without value, or a value that is not a boolean or integer.
+        HelpRequestedError: the text is the help.
     """
-    booleans = {flag.name for flag in FLAGS if flag.boolean} | set(_IGNORED_BOOLEAN)
-    known = {flag.name for flag in FLAGS} | set(_IGNORED) | booleans
     values = {flag.name: flag.default for flag in FLAGS}
     given: set[str] = set()
     rest = list(arguments)
@@ -99,22 +101,31 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         if len(token) < 2 or not token.startswith("-"):  # noqa: PLR2004
             break
         rest.pop(0)
-        name, equals, value = token.removeprefix("-").removeprefix("-").partition("=")
-        if name not in known:
-            raise FlagError(f"flag provided but not defined: -{name}")
-        if name in booleans:
-            value = value if equals else "true"
-            if value not in _TRUE | _FALSE:
-                raise FlagError(f'invalid boolean value "{value}" for -{name}: parse error')
-        elif not equals:
-            if not rest:
-                raise FlagError(f"flag needs an argument: -{name}")
-            value = rest.pop(0)
+        name, value = _read_flag(token, rest)
         values[name] = _read_offloaded(value)
         given.add(name)
     if not re.fullmatch(r"[+-]?\d+", values["iteration_index"]):
         raise FlagError(f'invalid value "{values["iteration_index"]}" for flag -iteration_index: parse error')
     return CommandLine(values=values, given=frozenset(given), command=tuple(map(_read_offloaded, rest)))
+
+
+def _read_flag(token: str, rest: list[str]) -> tuple[str, str]:
+    """Name and value of one flag; a value of its own token is taken from ``rest``."""
+    name, equals, value = token.removeprefix("-").removeprefix("-").partition("=")
+    if name in _HELP:
+        raise HelpRequestedError(usage())
+    if name in _BOOLEANS:
+        value = value if equals else "true"
+        if value not in _TRUE | _FALSE:
+            raise FlagError(f'invalid boolean value "{value}" for -{name}: parse error')
+        return name, value
+    if name not in _KNOWN:
+        raise FlagError(f"flag provided but not defined: -{name}")
+    if not equals:
+        if not rest:
+            raise FlagError(f"flag needs an argument: -{name}")
+        value = rest.pop(0)
+    return name, value
 
 
 def check_required(line: CommandLine) -> None:

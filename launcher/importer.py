@@ -3,12 +3,14 @@
 No driver runs for it; the launcher creates the task row and is the whole task.
 """
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
+from kfp_api.checked_creation import stored_artifacts
 from kfp_api.ir.pipeline import ImporterSpec
 from kfp_api.messages import (
     Artifact,
@@ -20,13 +22,13 @@ from kfp_api.messages import (
     TypeAttributes,
 )
 from kfp_api.wire import UNSET, format_timestamp
-from launcher import object_store
+from launcher.artifact_types import artifact_type
 from launcher.errors import LauncherError
 from launcher.flags import CommandLine
-from launcher.outputs import artifact_type
 from launcher.paths import workspace_path
 from launcher.session import TaskSession, with_task
 from propagation.outputs import propagate_outputs
+from propagation.statuses import propagate_statuses
 from resolver.context import ResolveContext
 from resolver.expressions import ExpressionEngine
 from resolver.inputs import resolve_inputs
@@ -46,7 +48,13 @@ def parse_spec(line: CommandLine) -> ImporterSpec:
 
 
 async def create_row(session: TaskSession, spec: ImporterSpec) -> TaskSession:
-    """Create our task row (or get the one of an earlier attempt) and show this attempt as running."""
+    """Create our task row (or get the one of an earlier attempt) and show this attempt as running.
+
+    Ancestors that an earlier attempt failed are running again.
+
+    Raises:
+        KfpApiError: the API refused or stayed out of reach.
+    """
     entry = session.scope.last
     assert entry is not None
     assert entry.task is not None
@@ -55,7 +63,7 @@ async def create_row(session: TaskSession, spec: ImporterSpec) -> TaskSession:
             name=session.task_name,
             display_name=entry.task.task_info.name or session.task_name,
             run_id=session.run_id,
-            parent_task_id=session.parent.task_id,
+            parent_task_id=session.parent_task_id,
             type=TaskType.IMPORTER,
             state=TaskState.RUNNING,
             scope_path=session.scope.dot,
@@ -67,9 +75,12 @@ async def create_row(session: TaskSession, spec: ImporterSpec) -> TaskSession:
         )
     )
     session = with_task(session, task)
-    if session.pod not in task.pods or task.state is TaskState.FAILED:
-        await session.update(session.started())
-    return session
+    if session.pod in task.pods and task.state is TaskState.RUNNING:
+        return session
+    row = await session.update(session.started())
+    if task.state is TaskState.FAILED:
+        await propagate_statuses(session.view, row)
+    return with_task(session, row)
 
 
 async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
@@ -88,8 +99,8 @@ async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
             raise LauncherError(f'the type of an OCI artifact must be system.Model, not "{kind}"')
         if spec.download_to_workspace:
             raise LauncherError(f"{uri} is an OCI artifact and cannot be downloaded to the workspace")
-    if spec.download_to_workspace and not object_store.download(uri, workspace_path(uri, session.workspace)):
-        raise LauncherError(f"failed to import {uri}: nothing is stored there")
+    if spec.download_to_workspace:
+        await _download(session, uri)
     metadata = {
         str(_fill(key, values)): _fill(value, values)
         for key, value in spec.metadata.items()
@@ -105,17 +116,30 @@ async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
         metadata={**metadata, **mark},
         namespace=session.namespace,
     )
-    await session.client.create_artifact(
-        CreateArtifactRequest(
-            artifact=artifact,
-            run_id=session.run_id,
-            task_id=session.task.task_id,
-            producer_key=outputs[0],
-            iteration_index=session.iteration_index,
-            reuse_if_exists=not spec.reimport,
-        )
+    request = CreateArtifactRequest(
+        artifact=artifact,
+        run_id=session.run_id,
+        task_id=session.task.task_id,
+        producer_key=outputs[0],
+        iteration_index=session.iteration_index,
+        reuse_if_exists=not spec.reimport,
     )
-    await propagate_outputs(session.view, await session.view.task(session.task.task_id, fresh=True))
+    # A repeated attempt keeps what its row has: a second import of the same object would be a second output.
+    if not stored_artifacts(session.task.output_artifacts, request):
+        await session.client.create_artifact(request)
+    row = await session.view.task(session.task.task_id, fresh=True)
+    await propagate_outputs(session.view, row, into_loops=False)
+
+
+async def _download(session: TaskSession, uri: str) -> None:
+    """Bring the object to its place in the workspace, where its consumers look for it."""
+    try:
+        path = workspace_path(uri, session.workspace)
+        found = await asyncio.to_thread(session.stores.download, uri, path)
+    except LauncherError as error:
+        raise LauncherError(f"failed to download {uri} to the workspace: {error}") from error
+    if not found:
+        raise LauncherError(f"failed to import {uri}: nothing is stored there")
 
 
 async def _resolved_values(session: TaskSession) -> dict[str, JsonValue]:
@@ -130,7 +154,7 @@ async def _resolved_values(session: TaskSession) -> dict[str, JsonValue]:
         create_time_utc=created,
         schedule_time_utc=format_timestamp(run.scheduled_at) if run.scheduled_at else created,
         scope=session.scope,
-        parent=session.parent,
+        parent=await session.view.task(session.parent_task_id),
         rows=session.view,
         iteration_index=session.iteration_index,
         workspace_path=session.workspace,

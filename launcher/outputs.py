@@ -16,25 +16,13 @@ from typing import Any, Final
 from pydantic import JsonValue, ValidationError
 
 from kfp_api.ir.executor_input import ExecutorInput, ExecutorOutput, RuntimeArtifact
-from kfp_api.ir.pipeline import ArtifactTypeSchema, ComponentSpec, ParameterType
+from kfp_api.ir.pipeline import ComponentSpec, ParameterType
 from kfp_api.messages import Artifact, ArtifactType
+from launcher.artifact_types import artifact_type
 from launcher.errors import LauncherError
+from launcher.inputs import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
 
-EXECUTOR_LOGS: Final = "executor-logs"
-SCHEMA_TITLE_KEY: Final = "_kfp_schema_title"
-"""Metadata key that keeps a schema title which the API has no type for."""
-
-ARTIFACT_TYPES: Final[Mapping[str, ArtifactType]] = {
-    "system.Artifact": ArtifactType.Artifact,
-    "system.Dataset": ArtifactType.Dataset,
-    "system.Model": ArtifactType.Model,
-    "system.Metrics": ArtifactType.Metric,
-    "system.ClassificationMetrics": ArtifactType.ClassificationMetric,
-    "system.SlicedClassificationMetrics": ArtifactType.SlicedClassificationMetric,
-    "system.HTML": ArtifactType.HTML,
-    "system.Markdown": ArtifactType.Markdown,
-}
 _METADATA_ONLY: Final = frozenset(
     {ArtifactType.ClassificationMetric, ArtifactType.SlicedClassificationMetric}
 )
@@ -183,22 +171,6 @@ def collect_artifacts(
     return found, warnings
 
 
-def artifact_type(schema: ArtifactTypeSchema | None) -> tuple[ArtifactType, dict[str, JsonValue]]:
-    """The API type of a declared type, and the metadata that keeps a title which the API does not know.
-
-    Raises:
-        LauncherError: the type is given by URI, which KFP does not support.
-    """
-    if schema is None:
-        return ArtifactType.Artifact, {}
-    if schema.schema_uri:
-        raise LauncherError("artifact types given by schemaUri are not supported")
-    title = schema.schema_title or _title_of(schema.instance_schema)
-    if not title or title in ARTIFACT_TYPES:
-        return ARTIFACT_TYPES.get(title, ArtifactType.Artifact), {}
-    return ArtifactType.Artifact, {SCHEMA_TITLE_KEY: title}
-
-
 def _publishable(
     key: str, artifact: RuntimeArtifact, *, namespace: str, workspace: str, warnings: list[str]
 ) -> Iterator[OutputArtifact]:
@@ -259,14 +231,6 @@ def _merge(declared: RuntimeArtifact, reported: RuntimeArtifact | None) -> Runti
             "custom_path": reported.custom_path or declared.custom_path,
         }
     )
-
-
-def _title_of(instance_schema: str | None) -> str:
-    """The ``title:`` line of an instance schema; its full text where it has none."""
-    if not instance_schema:
-        return ""
-    match = re.search(r"^title:\s*(\S+)", instance_schema, re.MULTILINE)
-    return match.group(1) if match else instance_schema
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, JsonValue]:

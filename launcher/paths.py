@@ -11,7 +11,7 @@ from launcher.errors import LauncherError
 
 WORKSPACE_MARK: Final = "_kfp_workspace"
 _MOUNTS: Final = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-_OCI: Final = "oci://"
+OCI: Final = "oci://"
 
 
 class UnsupportedSchemeError(LauncherError):
@@ -27,8 +27,8 @@ def local_path(uri: str) -> str:
     for scheme, mount in _MOUNTS.items():
         if uri.startswith(scheme):
             return mount + uri.removeprefix(scheme)
-    if uri.startswith(_OCI):
-        return f"/oci/{uri.removeprefix(_OCI).replace('/', '_')}/models"
+    if uri.startswith(OCI):
+        return f"/oci/{uri.removeprefix(OCI).replace('/', '_')}/models"
     if uri.startswith("/"):
         return uri
     raise UnsupportedSchemeError(f"failed to generate local path for URI {uri}: unsupported storage scheme")
@@ -40,7 +40,7 @@ def workspace_path(uri: str, workspace: str) -> str:
     Raises:
         UnsupportedSchemeError: ``oci://`` images and unknown schemes never lie in a workspace.
     """
-    if uri.startswith(_OCI):
+    if uri.startswith(OCI):
         raise UnsupportedSchemeError(
             f"failed to generate workspace path for URI {uri}: OCI images are mounted"
         )

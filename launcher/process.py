@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, BinaryIO, Final, TypeVar
 
 from launcher.errors import LauncherError, TerminatedError, UserCommandError
+from launcher.note import note
 
 T = TypeVar("T")
 
@@ -115,7 +116,8 @@ async def run_command(
         await asyncio.wait({pump}, timeout=grace_seconds)
         pump.cancel()
     if status < 0:
-        raise UserCommandError(f"signal: {signal.Signals(-status).name}", status=128 - status)
+        name = (signal.strsignal(-status) or str(-status)).lower()
+        raise UserCommandError(f"signal: {name}", status=128 - status)
     if status > 0:
         raise UserCommandError(f"exit status {status}", status=status)
 
@@ -142,11 +144,16 @@ async def _pump(source: asyncio.StreamReader, write: Callable[[bytes], None]) ->
 
 
 def _tee(log: BinaryIO | None) -> Callable[[bytes], None]:
+    """Write to all that take it: a full disk or a closed terminal never stops the user's command."""
+    targets = [sys.stdout.buffer, *([log] if log is not None else [])]
+
     def write(chunk: bytes) -> None:
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-        if log is not None:
-            log.write(chunk)
-            log.flush()
+        for target in list(targets):
+            try:
+                target.write(chunk)
+                target.flush()
+            except OSError as error:
+                targets.remove(target)
+                note(f"output of the command is no longer written to {target.name}: {error.strerror}")
 
     return write

@@ -1,7 +1,7 @@
-"""What one launcher works on: its task row, the DAG above it, and the specs on the way (spec LAUNCHER A3).
+"""What one launcher works on: its task row, its place in the pipeline, its stores (spec LAUNCHER A3).
 
-The run is read for its pipeline only; task rows are read one by one, so the cost of a task does not grow
-with the run.
+The run is read for its pipeline only, task rows one by one, and the row of the enclosing DAG by importers
+only: it lists all its children, so that reading it for each of them would cost the square of their number.
 """
 
 import ssl
@@ -15,29 +15,39 @@ from kfp_api.credentials import TokenFileCredentials
 from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec
 from kfp_api.messages import PipelineTask, StatusMetadata, TaskPod, TaskPodType, TaskState
 from kfp_api.run_view import RunCache, RunView
+from launcher.configuration import ConfigurationReader
 from launcher.errors import LauncherError
 from launcher.flags import CommandLine
+from launcher.kubernetes import Kubernetes
+from launcher.retry_index import retry_index
+from launcher.stores.access import Stores
+from resolver.context import DEFAULT_WORKSPACE_PATH
 from resolver.scope import ScopePath
 
 TOKEN_PATH: Final = Path("/var/run/secrets/kfp/token")
 _GRPC_PORT: Final = "8887"
 _REST_PORT: Final = "8888"
+_RETRY_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSession:
-    """One task of one run, as the launcher sees it; ``attempt_index`` counts the pods of its retries."""
+    """One task of one run, as the launcher sees it; ``attempt_index`` counts the pods of its retries.
+
+    ``task`` is the row as it was when this attempt began.
+    """
 
     client: KfpApiClient
     view: RunView
+    stores: Stores
     run_id: str
     namespace: str
     task_name: str
+    parent_task_id: str
     pod: TaskPod
     workspace: str
     spec: PipelineSpec
     scope: ScopePath
-    parent: PipelineTask
     iteration_index: int | None
     task: PipelineTask
     attempt_index: int
@@ -48,10 +58,11 @@ class TaskSession:
         assert self.scope.last is not None
         return self.scope.last.component
 
-    async def update(self, patch: PipelineTask) -> None:
-        """Write a sparse patch to our row."""
+    async def update(self, patch: PipelineTask) -> PipelineTask:
+        """Write a sparse patch to our row; the row as it is then."""
         updated = await self.client.update_task(self.run_id, self.task.task_id, patch)
         self.view.remember(updated)
+        return updated
 
     def with_message(self, message: str) -> StatusMetadata:
         """Status metadata with ``message`` and every property of the row: the server replaces it whole."""
@@ -69,15 +80,21 @@ class TaskSession:
 
 
 async def open_session(
-    line: CommandLine, client: KfpApiClient, *, environment: Mapping[str, str], task: PipelineTask | None
+    line: CommandLine,
+    client: KfpApiClient,
+    *,
+    environment: Mapping[str, str],
+    task: PipelineTask | None,
+    ca_file: str = "",
 ) -> TaskSession:
-    """Read the parent and the pipeline, and find the task's component.
+    """Read the pipeline and find the task's component in it.
 
     Args:
         line: the launcher's command line.
         client: open client of the KFP API.
-        environment: process environment (``KFP_WORKSPACE_PATH``).
+        environment: process environment.
         task: our row; ``None`` for importers, which create it themselves.
+        ca_file: trust anchors for object stores; empty uses the system's.
 
     Raises:
         LauncherError: the task is not part of the pipeline.
@@ -85,36 +102,47 @@ async def open_session(
     """
     values = line.values
     view = RunView(client, values["run_id"], cache=RunCache())
-    parent = await view.task(values["parent_task_id"])
     pipeline = await view.pipeline()
     try:
-        scope = ScopePath.from_dot(pipeline.spec, parent.scope_path).push(values["task_name"])
+        enclosing = ScopePath.from_dot(pipeline.spec, await _enclosing_scope(view, values, task))
+        scope = enclosing.push(values["task_name"])
     except ValueError as error:
         raise LauncherError(f"failed to build scope path: {error}") from error
     index = int(values["iteration_index"])
     if task is not None and task.iteration_index is not None:
         index = task.iteration_index
+    kubernetes = Kubernetes.in_cluster(environment)
+    runtime = (await view.facts()).runtime_config
     return TaskSession(
         client=client,
         view=view,
+        stores=Stores(
+            reader=ConfigurationReader(environment, namespace=values["namespace"], kubernetes=kubernetes),
+            environment=environment,
+            run_root=runtime.pipeline_root if runtime else "",
+            ca_file=ca_file,
+        ),
         run_id=values["run_id"],
         namespace=values["namespace"],
         task_name=values["task_name"],
+        parent_task_id=values["parent_task_id"],
         pod=TaskPod(name=values["pod_name"], uid=values["pod_uid"], type=TaskPodType.EXECUTOR),
-        workspace=environment.get("KFP_WORKSPACE_PATH", "/kfp-workspace"),
+        workspace=environment.get("KFP_WORKSPACE_PATH") or DEFAULT_WORKSPACE_PATH,
         spec=pipeline.spec,
         scope=scope,
-        parent=parent,
         iteration_index=index if index >= 0 else None,
         task=task or PipelineTask(),
-        attempt_index=retry_index(environment),
+        attempt_index=await retry_index(
+            environment, kubernetes, namespace=values["namespace"], pod_name=values["pod_name"]
+        ),
     )
 
 
-def retry_index(environment: Mapping[str, str]) -> int:
-    """Which attempt of the pod this is: ``KFP_RETRY_INDEX``, 0 when the task has no retries."""
-    text = environment.get("KFP_RETRY_INDEX", "")
-    return int(text) if text.isdecimal() else 0
+async def _enclosing_scope(view: RunView, values: Mapping[str, str], task: PipelineTask | None) -> str:
+    """The scope path of the enclosing DAG: part of our row's, where we have a row."""
+    if task is not None and task.scope_path:
+        return task.scope_path.rpartition(".")[0]
+    return (await view.task(values["parent_task_id"])).scope_path
 
 
 def with_task(session: TaskSession, task: PipelineTask) -> TaskSession:
@@ -126,21 +154,33 @@ def api_client(line: CommandLine, environment: Mapping[str, str]) -> KfpApiClien
     """The client for this launcher: address by flags and environment, token from its projected file.
 
     ``KFP_API_URL`` wins; port 8887 means KFP's gRPC port, whose REST neighbour is 8888.
+
+    Raises:
+        LauncherError: the address is no address, or the certificate authority cannot be read.
     """
     values = line.values
-    url = environment.get("KFP_API_URL", "")
-    if not url:
-        scheme = "https" if line.is_true("ml_pipeline_tls_enabled") else "http"
-        address, port = values["ml_pipeline_server_address"], values["ml_pipeline_server_port"]
-        if not (address and port):
-            address = environment.get("KFP_API_ADDRESS", address)
-            port = environment.get("KFP_API_PORT", port)
-        if port == _GRPC_PORT:
-            port = environment.get("KFP_API_REST_PORT", _REST_PORT)
-        url = f"{scheme}://{address}:{port}"
+    url = environment.get("KFP_API_URL") or _url_of_flags(line, environment)
     credentials = TokenFileCredentials(TOKEN_PATH) if TOKEN_PATH.exists() else None
     verify: ssl.SSLContext | bool = True
-    if values["ca_cert_path"]:
-        verify = ssl.create_default_context()
-        verify.load_verify_locations(values["ca_cert_path"])
-    return KfpApiClient(url, credentials=credentials, verify=verify, retry_deadline_seconds=300.0)
+    try:
+        if values["ca_cert_path"]:
+            verify = ssl.create_default_context()
+            verify.load_verify_locations(values["ca_cert_path"])
+        return KfpApiClient(
+            url, credentials=credentials, verify=verify, retry_deadline_seconds=_RETRY_SECONDS
+        )
+    except OSError as error:
+        raise LauncherError(f"failed to use the CA certificate {values['ca_cert_path']}: {error}") from error
+    except ValueError as error:
+        raise LauncherError(str(error)) from error
+
+
+def _url_of_flags(line: CommandLine, environment: Mapping[str, str]) -> str:
+    scheme = "https" if line.is_true("ml_pipeline_tls_enabled") else "http"
+    address, port = line.values["ml_pipeline_server_address"], line.values["ml_pipeline_server_port"]
+    of_environment = environment.get("KFP_API_ADDRESS", ""), environment.get("KFP_API_PORT", "")
+    if not (address and port) and all(of_environment):
+        address, port = of_environment
+    if port == _GRPC_PORT:
+        port = environment.get("KFP_API_REST_PORT") or _REST_PORT
+    return f"{scheme}://{address}:{port}"

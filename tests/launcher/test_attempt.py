@@ -71,7 +71,7 @@ async def test_status_of_the_user_command_can_be_passed_on(bench: Bench) -> None
         ('echo x > "$0"', 'failed to read output parameter name="acc"'),
         ('echo 0.5 > "$1"', 'declared output artifact "model" is missing'),
         ('echo x > "$0"; echo high > "$1"', '"high" is not a finite decimal number'),
-        ("kill -9 $$", "signal: SIGKILL"),
+        ("kill -9 $$", "signal: killed"),
     ],
 )
 async def test_what_is_wrong_with_the_outputs_is_said(script: str, text: str, bench: Bench) -> None:

@@ -9,10 +9,9 @@ import pytest
 from kfp_api.ir.executor_input import ExecutorInput, ExecutorOutput
 from kfp_api.ir.pipeline import ArtifactTypeSchema, ComponentSpec, ParameterType
 from kfp_api.messages import ArtifactType
+from launcher.artifact_types import SCHEMA_TITLE_KEY, artifact_type
 from launcher.errors import LauncherError
 from launcher.outputs import (
-    SCHEMA_TITLE_KEY,
-    artifact_type,
     collect_artifacts,
     collect_parameters,
     read_executor_output,
