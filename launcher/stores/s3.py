@@ -61,12 +61,21 @@ class S3Store:
         settings: server and credentials.
         ca_file: trust anchors for TLS; empty uses boto3's own.
         pause_seconds: scale of the pauses between attempts.
+        keys_per_page: how many names one listing asks for.
     """
 
-    def __init__(self, settings: S3Settings, *, ca_file: str = "", pause_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        settings: S3Settings,
+        *,
+        ca_file: str = "",
+        pause_seconds: float = 0.5,
+        keys_per_page: int = 1000,
+    ) -> None:
         self._settings = settings
         self._ca_file = ca_file
         self._pause_seconds = pause_seconds
+        self._keys_per_page = keys_per_page
         self._client: _S3Client | None = None
 
     def close(self) -> None:
@@ -153,9 +162,11 @@ class S3Store:
                 return
 
     def _page(self, place: ObjectUri, token: str) -> dict[str, Any]:
-        more = {"ContinuationToken": token} if token else {}
+        request = {"Bucket": place.bucket, "Prefix": f"{place.key}/", "MaxKeys": self._keys_per_page}
+        if token:
+            request["ContinuationToken"] = token
         return self._attempted(
-            lambda: self._open().list_objects_v2(Bucket=place.bucket, Prefix=f"{place.key}/", **more),
+            lambda: self._open().list_objects_v2(**request),
             what=f"listing s3 objects {place.bucket}/{place.key}",
         )
 

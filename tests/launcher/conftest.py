@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from kfp_api.client import KfpApiClient
 from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskState, TaskType
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
+from tests.launcher.s3_server import S3Server, s3_server
 
 SPEC = {
     "schemaVersion": "2.1.0",
@@ -164,6 +165,13 @@ class Bench:
             output, _ = await process.communicate()
         assert process.returncode is not None
         return process.returncode, output.decode()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """moto's S3 server, one for all tests of a process; every test makes its own bucket."""
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture
