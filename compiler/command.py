@@ -11,6 +11,12 @@ server does before it submits a Workflow:
 
   kfp-driver compile training.yaml -p epochs=3 --run-id "$RUN_ID" --namespace team-a | kubectl create -f -
 
+Argo 4.0 finds the plugin in an ExecutorPlugin ConfigMap. Argo 4.1 and newer take it from the Workflow:
+--profile names the plugin profile (image, environment, resources) that is written into it, --delivery
+inline writes the default one.
+
+  kfp-driver compile training.yaml -p epochs=3 --profile profile.yaml -o workflow.yaml
+
 Warnings, such as fields of the pipeline that this version does not know, go to standard error. Exit
 codes: 0 done, 2 wrong usage or an unusable pipeline (one line on standard error, nothing is written).
 """
@@ -22,10 +28,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from compiler.delivery import Delivery, add_delivery_arguments, chosen_delivery
 from compiler.errors import OptionsError
 from compiler.finalize import finalize_workflow
 from compiler.loading import load_pipeline, unknown_field_warnings
 from compiler.options import CompilerOptions, Mode
+from compiler.output import write_files
 from compiler.parameters import check_parameters, parse_parameters
 from compiler.workflow import compile_workflow
 from compiler.yaml_text import write_document
@@ -60,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="run drivers as calls of the central driver (plugin, default) or as upstream's driver pods "
         "(container)",
     )
+    add_delivery_arguments(parser)
     parser.add_argument(
         "--parity",
         action="store_true",
@@ -113,7 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     elif arguments.namespace:
         workflow["metadata"]["namespace"] = arguments.namespace
-    _write(arguments.output, write_document(workflow))
+    try:
+        write_files({arguments.output: write_document(workflow)})
+    except OSError as error:
+        raise OptionsError(f"{arguments.output}: cannot be written: {error.strerror or error}") from error
     return 0
 
 
@@ -133,29 +145,11 @@ def _options(arguments: argparse.Namespace) -> CompilerOptions:
     base = (
         CompilerOptions.from_environ(os.environ) if arguments.options_from_environment else CompilerOptions()
     )
-    return replace(base, mode=Mode(arguments.mode), parity=arguments.parity)
+    plugin = chosen_delivery(arguments)
+    if arguments.mode == Mode.CONTAINER and plugin.delivery is Delivery.INLINE:
+        raise OptionsError("--mode container has no plugin to deliver; leave out --delivery and --profile")
+    return replace(base, mode=Mode(arguments.mode), parity=arguments.parity, plugin=plugin)
 
 
 def _warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
-
-
-def _write(output: str, text: str) -> None:
-    """Write the whole text or nothing; pipes and devices are written to as they are."""
-    if output == "-":
-        sys.stdout.write(text)
-        return
-    target = Path(output)
-    try:
-        if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")
-            return
-        final = target.resolve()
-        draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(final)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OptionsError(f"{output}: cannot be written: {error.strerror or error}") from error

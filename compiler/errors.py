@@ -26,6 +26,10 @@ class OptionsError(CompilerError):
     """A compiler option, or the variable it is read from, has an unusable value."""
 
 
+class ProfileError(CompilerError):
+    """The plugin profile cannot be read, or says what Argo would refuse."""
+
+
 class CompileError(CompilerError):
     """The pipeline cannot become a Workflow (spec COMPILER 4, E1 to E26)."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from compiler.delivery import PluginDelivery
 from compiler.errors import OptionsError
 
 RESERVED_METADATA_PREFIX: Final = "pipelines.kubeflow.org/"
@@ -113,6 +114,8 @@ class CompilerOptions:
     """PersistentVolumeClaimSpec that pipeline workspaces start from."""
     spec_patch: str = ""
     """Strategic merge patch on the workflow's ``spec``: JSON text, or empty."""
+    plugin: PluginDelivery = field(default_factory=PluginDelivery)
+    """How the plugin gets to the workflow's agent pod; plugin mode only."""
     driver_timeout: str = ""
     """Timeout of plugin driver templates, a duration with unit such as ``10m``; empty for none."""
     driver_retry: int = 0

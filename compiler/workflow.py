@@ -16,7 +16,9 @@ from compiler.argo import parameters as argo_parameters
 from compiler.checks import check_component_name, check_workflow
 from compiler.context import CompileContext
 from compiler.dag import ENTRYPOINT, compile_dag
+from compiler.delivery import DeliveryError, delivery_operations
 from compiler.errors import CompileError
+from compiler.json_patch import applied
 from compiler.kubernetes_config import read_kubernetes_config
 from compiler.lifetime import lifetime_fields
 from compiler.options import CompilerOptions, Mode
@@ -31,9 +33,6 @@ from kfp_api.ir.pipeline import ContainerSpec, ImporterSpec, PipelineSpec, TaskS
 from kfp_api.wire import UNSET
 
 _COMPONENT_MARK: Final = {"pipelines.kubeflow.org/v2_component": "true"}
-
-_AGENT_ANNOTATIONS: Final = {"sidecar.istio.io/inject": "false"}
-"""Argo's agent pod takes its metadata from the workflow, not from templates."""
 
 
 def _log_warning(text: str) -> None:
@@ -88,7 +87,7 @@ def compile_workflow(
         "templates": list(context.templates.values()),
     }
     check_workflow(workflow_spec)
-    return {
+    workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {
@@ -99,6 +98,15 @@ def compile_workflow(
         "spec": patch_spec(workflow_spec, options.spec_patch),
         **serialisation_noise(options, status={"startedAt": None, "finishedAt": None}),
     }
+    return workflow if options.mode is Mode.CONTAINER else _with_plugin(workflow, options)
+
+
+def _with_plugin(workflow: Json, options: CompilerOptions) -> Json:
+    """The last step, after the administrator's patch: what the patch says about pods is kept."""
+    try:
+        return applied(workflow, delivery_operations(workflow["spec"], ("spec",), options.plugin))
+    except DeliveryError as error:
+        raise CompileError(str(error)) from error
 
 
 def _safe_display_name(display_name: str, options: CompilerOptions) -> str:
@@ -138,14 +146,13 @@ def _spec_head(context: CompileContext) -> Json:
     security: Json = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     if options.run_as_user is not None:
         security["runAsUser"] = options.run_as_user
-    agent = _AGENT_ANNOTATIONS if options.mode is Mode.PLUGIN else {}
     return {
         "entrypoint": ENTRYPOINT,
         "serviceAccountName": options.service_account,
         "arguments": argo_parameters(
             parameter(name, value=value) for name, value in context.arguments.items()
         ),
-        "podMetadata": {"annotations": {**_COMPONENT_MARK, **agent}, "labels": dict(_COMPONENT_MARK)},
+        "podMetadata": {"annotations": dict(_COMPONENT_MARK), "labels": dict(_COMPONENT_MARK)},
         "securityContext": security,
     }
 

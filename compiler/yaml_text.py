@@ -3,26 +3,46 @@
 A pipeline file comes from anywhere. Aliases can make a kilobyte expand to gigabytes, and deep nesting can
 exhaust the stack; both are measured on the event stream, before any object exists. Dates stay text, as in
 every YAML reader that KFP uses.
+
+Two dialects decide what an unquoted ``y``, ``1e3`` or ``12:30`` is: Python's, in which the KFP SDK writes,
+and that of Kubernetes, in which kubectl reads. What is written here means the same in both.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, Protocol, cast
 
-from compiler.argo import Json
+MAX_DEPTH: Final = 200
+"""Deepest nesting that is read."""
 
 _MAX_NODES: Final = 1_000_000
-_MAX_DEPTH: Final = 200
 _NO_WRAP: Final = 2**31 - 1
+
+_KUBERNETES_SCALARS: Final = (
+    (
+        "bool",
+        "yYnNtTfFoO",
+        r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+    ),
+    ("int", "-+0123456789", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]*|[1-9][0-9_]*)"),
+    ("float", "-+.0123456789", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"),
+)
+"""What Kubernetes' reader (go-yaml) takes for something else than text: kind, first characters, pattern."""
 
 
 class YamlTextError(ValueError):
     """The text is not YAML, or not the JSON subset, or too big; the message says where."""
 
 
-def read_documents(text: str) -> list[Any]:
+def read_documents(text: str, *, max_nodes: int = _MAX_NODES, kubernetes: bool = False) -> list[Any]:
     """The documents of a YAML stream as JSON data, empty ones left out.
+
+    Args:
+        text: the stream.
+        max_nodes: how many values it may hold, aliases expanded.
+        kubernetes: read plain scalars as Kubernetes does, instead of as Python and the KFP SDK do.
 
     Raises:
         YamlTextError: with line and column where there are any.
@@ -30,8 +50,8 @@ def read_documents(text: str) -> list[Any]:
     import yaml  # noqa: PLC0415 (only those who read files pay for it)
 
     try:
-        _check_size(text)
-        documents = list(yaml.load_all(text, Loader=_loader()))
+        _check_size(text, max_nodes)
+        documents = list(yaml.load_all(text, Loader=_loader(kubernetes=kubernetes)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -43,7 +63,7 @@ def read_documents(text: str) -> list[Any]:
     return [json_data(document, "") for document in documents if document is not None]
 
 
-def write_document(document: Json) -> str:
+def write_document(document: Any) -> str:
     """One YAML document, keys in their given order, no aliases, no folded lines."""
     import yaml  # noqa: PLC0415
 
@@ -98,14 +118,15 @@ def _key(key: Any, where: str) -> str:
 class _Sizes:
     """Expanded sizes of the nodes that are open, and of those that have an anchor."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.anchors: dict[str, int] = {}
+        self._limit = limit
         self._open: list[tuple[str | None, int]] = []
         self._total = 0
 
     def open(self, anchor: str | None) -> None:
-        if len(self._open) == _MAX_DEPTH:
-            raise YamlTextError(f"nested deeper than {_MAX_DEPTH} levels")
+        if len(self._open) == MAX_DEPTH:
+            raise YamlTextError(f"nested deeper than {MAX_DEPTH} levels")
         self._open.append((anchor, self._total))
         self.add(None, 1)
 
@@ -116,8 +137,8 @@ class _Sizes:
 
     def add(self, anchor: str | None, size: int) -> None:
         self._total += size
-        if self._total > _MAX_NODES:
-            raise YamlTextError(f"more than {_MAX_NODES} values after expanding its aliases")
+        if self._total > self._limit:
+            raise YamlTextError(f"more than {self._limit} values after expanding its aliases")
         if anchor is not None:
             self.anchors[anchor] = size
 
@@ -128,11 +149,11 @@ class _Sizes:
         self.add(None, self.anchors[anchor])
 
 
-def _check_size(text: str) -> None:
+def _check_size(text: str, max_nodes: int) -> None:
     import yaml  # noqa: PLC0415
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
-    sizes = _Sizes()
+    sizes = _Sizes(max_nodes)
     for event in cast("Iterator[Any]", yaml.parse(text, Loader=loader)):
         match event:
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
@@ -152,22 +173,43 @@ class _YamlClass(Protocol):
 
 
 @cache
-def _loader() -> Any:
-    """The safe loader, libyaml's where there is one, with dates left as text."""
+def _loader(*, kubernetes: bool) -> Any:
+    """The safe loader, libyaml's where there is one, with dates and a lone ``=`` left as text."""
     import yaml  # noqa: PLC0415
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    left_out = {"timestamp", "value", *((kind for kind, _, _ in _KUBERNETES_SCALARS) if kubernetes else ())}
     resolvers = {
-        first: [(tag, pattern) for tag, pattern in entries if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, pattern) for tag, pattern in entries if tag.rpartition(":")[2] not in left_out]
         for first, entries in cast("_YamlClass", base).yaml_implicit_resolvers.items()
     }
-    return type("_JsonLoader", (base,), {"yaml_implicit_resolvers": resolvers})
+    loader: Any = type("_JsonLoader", (base,), {"yaml_implicit_resolvers": resolvers})
+    if kubernetes:
+        loader.add_constructor("tag:yaml.org,2002:bool", _kubernetes_bool)
+        _add_kubernetes_scalars(loader)
+    return loader
+
+
+def _kubernetes_bool(loader: Any, node: Any) -> bool:
+    return str(loader.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
 
 
 @cache
 def _dumper() -> Any:
-    """The safe dumper, libyaml's where there is one, without aliases for data that occurs twice."""
+    """The safe dumper, libyaml's where there is one, without aliases for data that occurs twice.
+
+    It quotes every text that either dialect would take for something else.
+    """
     import yaml  # noqa: PLC0415
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return type("_PlainDumper", (base,), {"ignore_aliases": lambda _self, _data: True})
+    dumper = type("_PlainDumper", (base,), {"ignore_aliases": lambda _self, _data: True})
+    _add_kubernetes_scalars(dumper)
+    return dumper
+
+
+def _add_kubernetes_scalars(reader_or_writer: Any) -> None:
+    for kind, first, pattern in _KUBERNETES_SCALARS:
+        reader_or_writer.add_implicit_resolver(
+            f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"), list(first)
+        )

@@ -19,6 +19,7 @@ from compiler.argo import (
     parameters,
 )
 from compiler.options import CompilerOptions, Mode
+from compiler.profile import PluginProfile
 from compiler.templates import pods
 
 DAG_DRIVER: Final = "system-dag-driver"
@@ -53,6 +54,9 @@ _CONTAINER_OUTPUTS: Final = (
     _Output("cached-decision", "cached_decision_path", "/tmp/outputs/cached-decision", "false", "false"),  # noqa: S108
     _Output("condition", "condition_path", "/tmp/outputs/condition", "true"),  # noqa: S108
 )
+OUTPUT_FLAGS: Final = frozenset(output.flag for output in (*_DAG_OUTPUTS, *_CONTAINER_OUTPUTS))
+"""Flags by which a driver pod learns where to write its outputs; a plugin call has none of them."""
+
 _CONTAINER_FLAG_ORDER: Final = ("cached_decision_path", "pod_spec_patch_path", "condition_path")
 
 
@@ -117,6 +121,16 @@ def container_driver_template(identity: Identity, options: CompilerOptions) -> J
     )
 
 
+def dag_driver_outputs() -> list[str]:
+    """Names of the DAG driver's output parameters."""
+    return [output.name for output in _DAG_OUTPUTS]
+
+
+def container_driver_outputs() -> list[str]:
+    """Names of the container driver's output parameters."""
+    return [output.name for output in _CONTAINER_OUTPUTS]
+
+
 def _task_arguments(driver_type: str, identity: Identity) -> Json:
     return {
         "type": driver_type,
@@ -170,8 +184,14 @@ def _driver_template(
         "securityContext": pods.pod_security(),
     }
     if plugin:
-        return {**template, **_plugin_policy(options), "plugin": {PLUGIN_KEY: {"args": arguments}}}
+        call = {**arguments, **version_argument(options.plugin.profile)}
+        return {**template, **_plugin_policy(options), "plugin": {PLUGIN_KEY: {"args": call}}}
     return {**template, **_driver_pod(arguments, options)}
+
+
+def version_argument(profile: PluginProfile) -> Json:
+    """The version of the arguments, where it is not the first one."""
+    return {} if profile.args_version == "1" else {"args_version": profile.args_version}
 
 
 def _declared_output(output: _Output, *, plugin: bool) -> Json:

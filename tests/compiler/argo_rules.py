@@ -32,6 +32,7 @@ def violations(workflow: Json) -> list[str]:
         found.append("the entrypoint does not exist")
     if len(templates) > 200:
         found.append("more than 200 templates")
+    found += _plugins(spec.get("executorPlugins", []))
     workflow_arguments = [one["name"] for one in spec["arguments"].get("parameters", [])]
     for template in spec["templates"]:
         problems = [*_template(template), *_tags(template, workflow_arguments)]
@@ -39,6 +40,23 @@ def violations(workflow: Json) -> list[str]:
             problems += _dag(template, templates)
         found += [f"template {template['name']}: {problem}" for problem in problems]
     return found
+
+
+def _plugins(plugins: list[Json]) -> Iterator[str]:
+    """Argo's validation of plugins that a workflow declares."""
+    for plugin in plugins:
+        if not plugin.get("metadata", {}).get("name"):
+            yield "executor plugin metadata name is mandatory"
+        container = plugin["spec"]["sidecar"]["container"]
+        if not container.get("ports"):
+            yield "at least one port is mandatory"
+        for kind in ("requests", "limits"):
+            if not container.get("resources", {}).get(kind):
+                yield f"resources {kind} are mandatory"
+        if not container.get("securityContext"):
+            yield "security context is mandatory"
+        if "/var/run/argo" in [mount["mountPath"] for mount in container.get("volumeMounts", [])]:
+            yield "Argo mounts /var/run/argo itself"
 
 
 def _template(template: Json) -> Iterator[str]:
