@@ -116,7 +116,10 @@ def _add_exit_hooks(context: CompileContext, name: str, dag: _Dag) -> dict[str, 
         context.warn(problem)
     hooks: dict[str, str] = {}
     for key in dag.exit_tasks:
-        argo_tasks = compile_task(context, key, dag.tasks[key], Placement())
+        task = dag.tasks[key]
+        # Upstream keeps what a loop waits for, although that task is not in the hook's DAG: Argo refuses it.
+        kept = dag.dependencies[key] if context.options.parity and task.parameter_iterator else ()
+        argo_tasks = compile_task(context, key, task, Placement(dependencies=kept))
         hook = f"exit-hook-{name}-{key}"
         context.add(dag_template(hook, inputs=[parameter(PARENT_TASK_ID)], tasks=argo_tasks))
         hooks.update(dict.fromkeys(dag.dependencies[key], hook))

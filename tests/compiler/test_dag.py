@@ -136,6 +136,16 @@ def test_exit_task_hangs_on_the_work_of_the_guarded_task() -> None:
     assert arguments(hook["clean-driver"])["parent-dag-task-id"] == PARENT
 
 
+@pytest.mark.parametrize(("parity", "depends"), [(False, None), (True, "guarded.Succeeded")])
+def test_exit_task_that_is_a_loop_waits_for_nothing_in_its_hook_except_in_parity(
+    *, parity: bool, depends: str | None
+) -> None:
+    given = pipeline({"guarded": task(), "clean": {**loop(), **exit_task("guarded", component="comp-inner")}})
+    workflow = compiled(given, parity=parity)
+    assert dag_tasks(workflow, "exit-hook-root-clean")["clean"].get("depends") == depends
+    assert (violations(workflow) == []) is not parity
+
+
 @pytest.mark.parametrize(("parity", "hooked"), [(False, True), (True, False)])
 def test_exit_task_of_a_loop_hangs_on_the_loop_except_in_parity(*, parity: bool, hooked: bool) -> None:
     given = pipeline({"each": loop(), "clean": exit_task("each")})
