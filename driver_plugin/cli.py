@@ -4,8 +4,8 @@ Every room owns its commands; this table names them, so that ``kfp-driver serve`
 compiler or the local stack, and the import contracts between the rooms hold. A command module has
 ``configure(parser)``, which declares its arguments, and ``run(arguments)``, which returns the exit code.
 
-Exit codes: what ``run`` returns; 2 for wrong usage. An exception with an integer ``exit_code`` attribute
-is an expected failure: its text is printed as one line.
+Exit codes: what ``run`` returns; 2 for wrong usage, or the module's ``USAGE_EXIT_CODE``. An exception with
+an integer ``exit_code`` attribute is an expected failure: its text is printed as one line.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 
 class Command(NamedTuple):
@@ -29,6 +29,9 @@ COMMANDS: Final = (
     Command("serve", "driver_plugin.serve", "run the driver service that Argo's agent calls"),
     Command(
         "compile", "compiler.command", "compile a KFP pipeline to an Argo Workflow with plugin templates"
+    ),
+    Command(
+        "rewrite", "compiler.rewriter.command", "turn the driver pods of compiled Workflows into plugin calls"
     ),
     Command("local", "local_stack.command", "run a pipeline on this machine, without a cluster"),
     Command(
@@ -52,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(chosen: Command, arguments: Sequence[str]) -> int:
     module = import_module(chosen.module)
-    parser = argparse.ArgumentParser(
+    parser = _CommandParser(
+        usage_exit_code=getattr(module, "USAGE_EXIT_CODE", 2),
         prog=f"kfp-driver {chosen.name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -67,6 +71,18 @@ def _run(chosen: Command, arguments: Sequence[str]) -> int:
         print(f"kfp-driver {chosen.name}: {error}", file=sys.stderr)  # noqa: T201
         return expected
     return exit_code
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """A parser that ends the process with the command's own code for wrong usage."""
+
+    def __init__(self, *, usage_exit_code: int = 2, **options: Any) -> None:
+        super().__init__(**options)
+        self._usage_exit_code = usage_exit_code
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self._usage_exit_code, f"{self.prog}: error: {message}\n")
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from compiler.delivery import Delivery, PluginDelivery
 from compiler.loading import load_pipeline, unknown_field_warnings
 from compiler.options import Mode
+from compiler.rewriter.rewrite import RewriteOptions, rewrite
 from tests.compiler.argo_rules import violations
 from tests.compiler.pipelines import Json, arguments, compiled, dag_tasks, templates
 
@@ -75,6 +77,18 @@ def test_sdk_pipeline_becomes_a_workflow_that_satisfies_argo(
     assert unknown_field_warnings(pipeline) == []
     assert violations(compiled(pipeline, warnings, mode=mode)) == []
     assert warnings == []
+
+
+@pytest.mark.parametrize("name", ["control-flow", "platform"])
+@pytest.mark.parametrize("delivery", list(Delivery))
+def test_rewritten_container_form_is_the_plugin_form(
+    sdk_files: dict[str, Path], name: str, delivery: Delivery
+) -> None:
+    pipeline = load_pipeline(sdk_files[name])
+    plugin = PluginDelivery(delivery=delivery)
+    rewritten = rewrite(compiled(pipeline, mode=Mode.CONTAINER), RewriteOptions(plugin=plugin))
+    assert rewritten.obj == compiled(pipeline, plugin=plugin)
+    assert violations(rewritten.obj) == []
 
 
 def test_control_flow_keeps_its_structure(sdk_files: dict[str, Path]) -> None:
