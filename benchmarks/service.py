@@ -153,7 +153,7 @@ class Agent:
 async def stack(directory: Path) -> AsyncIterator[tuple[LocalStack, KfpApiClient, Agent]]:
     """The local services, a client of the API, and an agent."""
     directory.mkdir()
-    async with LocalStack(DataDirectory.at(directory), workspace=directory) as local:
+    async with LocalStack(DataDirectory.at(directory)) as local:
         token = local.token_file.read_text(encoding="utf-8")
         headers = {"Authorization": f"Bearer {token}"}
         async with KfpApiClient(local.api_url) as client, aiohttp.ClientSession(headers=headers) as session:

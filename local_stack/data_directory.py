@@ -8,12 +8,12 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 DEFAULT_NAME: Final = ".kfp-driver"
 
@@ -78,9 +78,22 @@ class DataDirectory:
         """Workspace of one run."""
         return self.run(workflow_name) / "pvc" / "kfp-workspace"
 
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds the lock (``pid``, ``command``, ``since``, ``stays``), or ``None`` when nobody does."""
+        try:
+            lock = (self.root / "lock").open("r+")
+        except FileNotFoundError:
+            return None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read_holder(lock)
+        return None
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Create the directory and hold its lock.
+    def locked(self, *, stays: bool = False) -> Iterator[None]:
+        """Create the directory and hold its lock; ``stays`` says that the holder serves until it is stopped.
 
         Raises:
             DataDirectoryError: it cannot be created or written, or another process holds the lock.
@@ -95,8 +108,7 @@ class DataDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DataDirectoryError(
-                    f"data directory {self.root} is in use by {_holder(lock)}; "
-                    "wait for it to end or choose another --data-dir"
+                    f"data directory {self.root} is in use by {_described(_read_holder(lock))}"
                 ) from None
             lock.truncate(0)
             json.dump(
@@ -104,6 +116,7 @@ class DataDirectory:
                     "pid": os.getpid(),
                     "command": " ".join(["kfp-driver", *sys.argv[1:]]),
                     "since": datetime.now().astimezone().strftime("%H:%M:%S"),
+                    "stays": stays,
                 },
                 lock,
             )
@@ -112,10 +125,20 @@ class DataDirectory:
             lock.truncate(0)
 
 
-def _holder(lock: IO[str]) -> str:
+def _read_holder(lock: IO[str]) -> dict[str, Any]:
     lock.seek(0)
     try:
         holder = json.load(lock)
-        return f"process {holder['pid']} ({holder['command']}, since {holder['since']})"
-    except (ValueError, KeyError):
-        return "another process"
+    except ValueError:
+        # It has the lock and has not written its name yet.
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _described(holder: Mapping[str, Any]) -> str:
+    if not holder:
+        return "another process; wait for it to end or choose another --data-dir"
+    who = f"process {holder['pid']} ({holder['command']}, since {holder['since']})"
+    if holder["stays"]:
+        return f"{who}; submit to it with kfp.Client, or end it with kfp-driver local stop"
+    return f"{who}; wait for it to end or choose another --data-dir"

@@ -1,56 +1,55 @@
-"""One pipeline, one run, on this machine: from the pipeline file to the exit code.
+"""One run in the foreground: from the pipeline file, or from where a run was left, to the exit code.
 
 Pipeline, parameters and workflow are checked before anything is started or written. Then the services
-start, the run is created through the KFP API, the engine executes the workflow, and this process plays
-KFP's persistence agent: it reports the run's state. Whatever ends the run, the services and all executors
-are stopped before the function returns.
+start, the run is created, found or opened again through the KFP API, and executed. Whatever ends the run,
+the services and all executors are stopped before the function returns.
 """
 
 import asyncio
-import shutil
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pydantic import JsonValue
-
-from compiler.finalize import finalize_workflow
 from compiler.loading import load_pipeline
 from compiler.options import CompilerOptions
 from compiler.parameters import check_parameters, parse_parameters
-from compiler.workflow import compile_workflow
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import KfpApiError
-from kfp_api.ir.load import Pipeline
+from kfp_api.ir.load import pipeline_from_struct
 from kfp_api.messages import Run, RuntimeConfig
-from kfp_api.wire import format_timestamp
 from local_stack.data_directory import DataDirectory
+from local_stack.run_execution import Machine, RunExecution, compile_manifest
 from local_stack.run_outcome import RunOutcome, show_outcome
+from local_stack.run_queue import unfinished_runs
+from local_stack.run_record import RunOptions, RunRecords
 from local_stack.run_report import in_order_of_work
-from local_stack.runner.agent import PluginAgent
-from local_stack.runner.engine import Engine
 from local_stack.runner.nodes import Node, Phase
-from local_stack.runner.pod_build import ConfigDirectories
-from local_stack.runner.pod_process import LocalPods, PodSettings
-from local_stack.runner.python_environment import PipInstall, PythonEnvironment
-from local_stack.runner.reaper import RUN_MARK, Reaper
-from local_stack.runner.state import StateDirectory
-from local_stack.runner.workflow import Workflow, generated_name, load_workflow
+from local_stack.runner.python_environment import PythonEnvironment
+from local_stack.runner.reaper import Reaper
+from local_stack.runner.workflow import load_workflow
 from local_stack.stack import LocalStack
 from local_stack.terminal import Progress, Screen
 
-NAMESPACE: Final = "local"
 _ALWAYS_IGNORED: Final = ("securityContext", "serviceAccountName", "executorPlugins", "ttlStrategy")
+
+OpenRun = Callable[[KfpApiClient], Awaitable[Run]]
+"""Creates, finds or opens again the run that is to be executed."""
 
 
 class LocalRunError(Exception):
     """The run could not be carried out; the text is for the user."""
 
     exit_code = 1
+
+
+class NoSuchRunError(Exception):
+    """There is no run to go on with; the text is one line for the user."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,40 +60,8 @@ class RunRequest:
     parameters: tuple[str, ...] = ()
     data_directory: Path
     run_name: str | None = None
-    pip_install: PipInstall = PipInstall.AUTO
     max_pods: int = 1
-    cache: bool = True
-    timeout_seconds: float | None = None
-    fix_retries: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A checked request."""
-
-    request: RunRequest
-    pipeline: Pipeline
-    parameters: Mapping[str, JsonValue]
-    display_name: str
-    data: DataDirectory
-
-    def workflow(self, *, name: str, run_id: str, options: CompilerOptions) -> Workflow:
-        """The workflow of this job, bound to a run."""
-        compiled = compile_workflow(
-            self.pipeline,
-            parameters=self.parameters,
-            display_name=self.display_name,
-            pipeline_root=str(self.data.artifacts),
-            options=replace(options, cache_disabled=not self.request.cache),
-            warn=lambda _text: None,
-        )
-        manifest = finalize_workflow(
-            compiled, run_id=run_id, namespace=NAMESPACE, display_name=self.display_name, name=name
-        )
-        workflow = load_workflow(manifest, run_id=run_id)
-        if self.request.timeout_seconds is not None:
-            return replace(workflow, deadline_seconds=self.request.timeout_seconds)
-        return workflow
+    options: RunOptions = field(default_factory=RunOptions)
 
 
 class _Interruption:
@@ -102,8 +69,7 @@ class _Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.engine: Engine | None = None
-        self.pods: LocalPods | None = None
+        self.execution: RunExecution | None = None
         self._task = asyncio.current_task()
 
     @property
@@ -126,10 +92,10 @@ class _Interruption:
     def _received(self, number: int) -> None:
         first = self.number is None
         self.number = self.number or number
-        if self.engine is not None:
-            self.engine.terminate()
-            if not first and self.pods is not None:
-                self.pods.hurry()
+        if self.execution is not None:
+            self.execution.terminate()
+            if not first:
+                self.execution.pods.hurry()
         elif first and self._task is not None:
             self._task.cancel()
 
@@ -145,24 +111,86 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
     spec = pipeline.spec
     parameters = parse_parameters(request.parameters, spec)
     check_parameters(spec, parameters)
-    job = _Job(
-        request=request,
-        pipeline=pipeline,
-        parameters=parameters,
+    data = DataDirectory.at(request.data_directory)
+    run = Run(
         display_name=request.run_name or spec.pipeline_info.display_name or spec.pipeline_info.name,
-        data=DataDirectory.at(request.data_directory),
+        pipeline_spec=pipeline.submission,
+        runtime_config=RuntimeConfig(parameters=dict(parameters), pipeline_root=str(data.artifacts)),
     )
-    name = generated_name(spec.pipeline_info.name.rsplit("/", 1)[-1] + "-")
-    job.workflow(name=name, run_id="0", options=CompilerOptions())
-    with job.data.locked():
-        return asyncio.run(_run(job, name, screen or Screen.of()))
+    trial = compile_manifest(
+        pipeline,
+        parameters=parameters,
+        pipeline_root=str(data.artifacts),
+        run=run,
+        name="trial",
+        options=CompilerOptions(),
+    )
+    load_workflow(trial)
+
+    async def create(client: KfpApiClient) -> Run:
+        return await client.get_run((await client.create_run(run)).run_id)
+
+    return _run(data, create, screen, max_pods=request.max_pods, options=request.options)
 
 
-async def _run(job: _Job, name: str, screen: Screen) -> int:
+def resume_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Screen | None = None) -> int:
+    """Go on with an interrupted run, the latest one when ``run_id`` is empty; returns the exit code.
+
+    Raises:
+        Exception: with ``exit_code`` 2 where there is no such run or it is finished.
+    """
+    data = DataDirectory.at(data_directory)
+
+    async def find(client: KfpApiClient) -> Run:
+        waiting = [run async for run in unfinished_runs(client)]
+        found = [run for run in waiting if run.run_id == (run_id or waiting[-1].run_id)]
+        if not found:
+            which = f"run {run_id}" if run_id else "no run"
+            raise NoSuchRunError(f"{which} in {data.root} is unfinished; local retry repeats failed ones")
+        return await client.get_run(found[0].run_id)
+
+    return _run(data, find, screen, max_pods=max_pods)
+
+
+def retry_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Screen | None = None) -> int:
+    """Run the failed parts of a finished run again; returns the exit code.
+
+    Raises:
+        Exception: with ``exit_code`` 2 where there is no such run or it did not fail.
+    """
+
+    async def reopen(client: KfpApiClient) -> Run:
+        try:
+            await client.retry_run(run_id)
+        except KfpApiError as error:
+            raise NoSuchRunError(str(error)) from error
+        return await client.get_run(run_id)
+
+    return _run(DataDirectory.at(data_directory), reopen, screen, max_pods=max_pods)
+
+
+def _run(
+    data: DataDirectory,
+    open_run: OpenRun,
+    screen: Screen | None,
+    *,
+    max_pods: int,
+    options: RunOptions | None = None,
+) -> int:
+    with data.locked():
+        return asyncio.run(
+            _to_exit_code(data, open_run, screen or Screen.of(), max_pods, options or RunOptions())
+        )
+
+
+async def _to_exit_code(
+    data: DataDirectory, open_run: OpenRun, screen: Screen, max_pods: int, options: RunOptions
+) -> int:
     interruption = _Interruption()
     with interruption.installed():
         try:
-            outcome = await _with_stack(job, name, screen, interruption)
+            async with open_machine(data, max_pods=max_pods) as machine:
+                outcome = await _execute(machine, open_run, screen, interruption, options)
         except asyncio.CancelledError:
             if interruption.number is None:
                 raise
@@ -170,161 +198,95 @@ async def _run(job: _Job, name: str, screen: Screen) -> int:
             return 128 + interruption.number
         except KfpApiError as error:
             raise LocalRunError(f"the embedded KFP API: {error}") from error
-    outcome = replace(outcome, tasks=in_order_of_work(outcome.tasks, job.pipeline.spec))
     show_outcome(screen, outcome, stopped_by=interruption.name)
     if interruption.number is not None:
         return 128 + interruption.number
     return 0 if outcome.root.phase is Phase.SUCCEEDED else 1
 
 
-async def _with_stack(job: _Job, name: str, screen: Screen, interruption: _Interruption) -> RunOutcome:
-    python = PythonEnvironment(job.data.python)
+@asynccontextmanager
+async def open_machine(data: DataDirectory, *, max_pods: int, api_port: int = 0) -> AsyncIterator[Machine]:
+    """Start what runs need: Python environment, reaper, services, client.
+
+    Raises:
+        StackError: a service did not start.
+    """
+    python = PythonEnvironment(data.python)
     python.ensure()
-    workspace = job.data.workspace(name)
-    async with (
-        Reaper(name) as reaper,
-        LocalStack(job.data, workspace=workspace) as stack,
-        KfpApiClient(stack.api_url) as client,
-    ):
-        await _settle_interrupted_runs(client)
-        run = await client.create_run(
-            Run(
-                display_name=job.display_name,
-                pipeline_spec=job.pipeline.submission,
-                runtime_config=RuntimeConfig(
-                    parameters=dict(job.parameters), pipeline_root=str(job.data.artifacts)
-                ),
-            )
+    async with AsyncExitStack() as opened:
+        reaper = await opened.enter_async_context(Reaper(data.root))
+        stack = await opened.enter_async_context(LocalStack(data, api_port=api_port))
+        client = await opened.enter_async_context(KfpApiClient(stack.api_url))
+        yield Machine(
+            data=data,
+            stack=stack,
+            client=client,
+            python=python,
+            reaper=reaper,
+            records=RunRecords(data),
+            pod_slots=asyncio.Semaphore(max_pods),
         )
-        options = CompilerOptions(server_address=stack.api_host, server_port=stack.api_port)
-        workflow = job.workflow(name=name, run_id=run.run_id, options=options)
-        if workflow.volume_claims:
-            workspace.mkdir(parents=True)
-        screen.line(f"run {run.run_id}  {job.display_name}")
-        unusual = [field for field in workflow.ignored_fields if not field.endswith(_ALWAYS_IGNORED)]
-        if unusual:
-            screen.line(screen.paint(f"without effect on this machine: {', '.join(unusual)}", "dim"))
-        state = StateDirectory(job.data.run(name))
-        state.create(workflow.document)
-        pods = LocalPods(
-            workflow,
-            PodSettings(
-                directory=state.pods,
-                workspace=workspace,
-                config=ConfigDirectories(job.data.secrets, job.data.configmaps),
-                python=python,
-                pip_install=job.request.pip_install,
-                scratch=reaper.scratch,
-                variables={
-                    "KFP_API_URL": stack.api_url,
-                    "KFP_WORKSPACE_PATH": str(workspace),
-                    RUN_MARK: name,
-                },
-            ),
-        )
-        progress = Progress(screen, name)
-        await client.report_workflow(_report(workflow, Phase.RUNNING))
-        started = datetime.now(UTC)
 
-        def observe(node: Node) -> None:
-            state.record(node)
-            progress.observe(node)
 
-        metadata = {"name": workflow.name, "namespace": workflow.namespace, "uid": workflow.uid}
-        async with PluginAgent(
-            stack.driver_url, workflow_metadata=metadata, token_file=stack.token_file
-        ) as agent:
-            engine = Engine(
-                workflow,
-                plugins=agent,
-                pods=pods,
-                max_pods=job.request.max_pods,
-                observer=observe,
-                warn=progress.note,
-                fix_retries=job.request.fix_retries,
-            )
-            interruption.engine, interruption.pods = engine, pods
-            try:
-                root = await _supervised(engine, stack, progress)
-            finally:
-                progress.close()
-                state.flush()
-        await client.report_workflow(_report(workflow, root.phase, root.finished))
-        seconds = (datetime.now(UTC) - started).total_seconds()
-        tasks = [task async for task in client.iterate_tasks(run.run_id)]
-    _remove_workspace(workspace, root)
+async def _execute(
+    machine: Machine,
+    open_run: OpenRun,
+    screen: Screen,
+    interruption: _Interruption,
+    options: RunOptions,
+) -> RunOutcome:
+    run = await open_run(machine.client)
+    others = [one async for one in unfinished_runs(machine.client) if one.run_id != run.run_id]
+    execution = RunExecution(machine, run, options)
+    _introduce(screen, execution, waiting=len(others))
+    progress = Progress(screen, execution.workflow.name)
+    started = datetime.now(UTC)
+    interruption.execution = execution
+    try:
+        root = await _supervised(machine, execution, progress)
+    finally:
+        progress.close()
+    tasks = [task async for task in machine.client.iterate_tasks(run.run_id)]
+    assert execution.engine is not None
     return RunOutcome(
-        data=job.data,
-        workflow_name=name,
+        data=machine.data,
+        workflow_name=execution.workflow.name,
         root=root,
-        nodes=engine.nodes,
-        tasks=tasks,
-        pods=pods,
+        nodes=execution.engine.nodes,
+        tasks=in_order_of_work(tasks, pipeline_from_struct(run.pipeline_spec).spec),
+        pods=execution.pods,
         cached=progress.cached,
-        seconds=seconds,
+        seconds=(datetime.now(UTC) - started).total_seconds(),
     )
 
 
-async def _supervised(engine: Engine, stack: LocalStack, progress: Progress) -> Node:
-    """Run the engine, and end it when a service dies.
+def _introduce(screen: Screen, execution: RunExecution, *, waiting: int) -> None:
+    again = "  (goes on)" if execution.continues else ""
+    screen.line(f"run {execution.run.run_id}  {execution.run.display_name}{again}")
+    ignored = execution.workflow.ignored_fields
+    unusual = [name for name in ignored if not name.endswith(_ALWAYS_IGNORED)]
+    if unusual:
+        screen.line(screen.paint(f"without effect on this machine: {', '.join(unusual)}", "dim"))
+    if waiting:
+        what = "1 other run is" if waiting == 1 else f"{waiting} other runs are"
+        screen.line(screen.paint(f"{what} unfinished here; kfp-driver local resume goes on", "dim"))
+
+
+async def _supervised(machine: Machine, execution: RunExecution, progress: Progress) -> Node:
+    """Execute the run while its services are kept running.
 
     Raises:
-        StackError: a service died; every executor has ended.
+        StackError: a service cannot be kept running; every executor has ended, the run can go on later.
     """
-    running = asyncio.ensure_future(engine.run())
-    watching = asyncio.ensure_future(stack.wait_for_failure())
+    running = asyncio.ensure_future(execution.execute(observer=progress.observe, warn=progress.note))
+    keeping = asyncio.ensure_future(machine.stack.keep_running(progress.note))
     drawing = asyncio.ensure_future(progress.refresh())
     try:
-        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, keeping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
-            engine.terminate()
-            await running
-            raise watching.result()
+            raise keeping.result()
         return running.result()
     finally:
-        for task in (running, watching, drawing):
+        for task in (running, keeping, drawing):
             task.cancel()
-        await asyncio.wait({running, watching, drawing})
-
-
-async def _settle_interrupted_runs(client: KfpApiClient) -> None:
-    """End the runs of a runner that was killed: nobody executes them any more."""
-    page_token = ""
-    while True:
-        page = await client.list_runs(page_size=200, page_token=page_token)
-        for run in page.runs:
-            if not run.is_finished:
-                await client.report_workflow(_interrupted(run))
-        if not (page_token := page.next_page_token):
-            return
-
-
-def _interrupted(run: Run) -> dict[str, Any]:
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"name": run.display_name, "labels": {"pipeline/runid": run.run_id}},
-        "spec": {},
-        "status": {"phase": Phase.FAILED.value, "finishedAt": format_timestamp(datetime.now(UTC))},
-    }
-
-
-def _report(workflow: Workflow, phase: Phase, finished: datetime | None = None) -> dict[str, Any]:
-    """The workflow as KFP's persistence agent would report it."""
-    status: dict[str, Any] = {"phase": phase.value, "startedAt": format_timestamp(workflow.created)}
-    if phase.fulfilled:
-        status["finishedAt"] = format_timestamp(finished or datetime.now(UTC))
-    metadata = dict(workflow.document["metadata"]) | {"uid": workflow.uid}
-    return {
-        "apiVersion": workflow.document["apiVersion"],
-        "kind": "Workflow",
-        "metadata": metadata,
-        "spec": {},
-        "status": status,
-    }
-
-
-def _remove_workspace(workspace: Path, root: Node) -> None:
-    """The claim of a workspace goes with a run that succeeded."""
-    if root.phase is Phase.SUCCEEDED and workspace.exists():
-        shutil.rmtree(workspace.parent, ignore_errors=True)
+        await asyncio.wait({running, keeping, drawing})

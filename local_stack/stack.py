@@ -1,16 +1,21 @@
-"""The services of a local run: the embedded KFP API and the driver service, as child processes.
+"""The services of the local stack: the embedded KFP API and the driver service, as child processes.
 
-Both listen on free loopback ports which they name in ready files. They get SIGTERM and then SIGKILL in
-reverse order of their start, and a death signal, so that none survives this process, however it ends.
+Both listen on loopback ports which they name in ready files. One that dies is started again at its old
+address: neither keeps anything that it cannot lose, and their clients repeat what failed meanwhile. They
+get SIGTERM and then SIGKILL in reverse order of their start, and a death signal, so that none survives
+this process, however it ends.
 """
 
 import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +28,8 @@ from local_stack.runner.processes import kill_tree, send
 
 START_TIMEOUT: Final = 30.0
 STOP_GRACE: Final = 10.0
+MAX_DEATHS: Final = 5
+DEATHS_WINDOW: Final = 60.0
 _POLL: Final = 0.02
 _QUOTED_LINES: Final = 8
 _LOOPBACK: Final = "127.0.0.1,localhost,::1"
@@ -63,7 +70,7 @@ class Service:
             StackError: it ended or stayed silent.
         """
         command.ready_file.unlink(missing_ok=True)
-        with command.log_file.open("wb") as log:
+        with command.log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -119,9 +126,10 @@ class Service:
 class LocalStack:
     """The services over one data directory. Use as an async context manager."""
 
-    def __init__(self, data: DataDirectory, *, workspace: Path) -> None:
+    def __init__(self, data: DataDirectory, *, api_port: int = 0) -> None:
+        """Prepare the services; ``api_port`` is the API's, 0 takes any free one."""
         self._data = data
-        self._workspace = workspace
+        self._wanted_api_port = api_port
         self._services: list[Service] = []
         self.api_url = ""
         self.driver_url = ""
@@ -130,6 +138,11 @@ class LocalStack:
     def token_file(self) -> Path:
         """The agent token that the driver service asks for."""
         return self._data.services / "agent-token"
+
+    @property
+    def launcher_config(self) -> Path:
+        """The mounted ConfigMap ``kfp-launcher``: the user's, and our artifacts as the default root."""
+        return self._data.services / "launcher-config"
 
     @property
     def api_host(self) -> str:
@@ -142,6 +155,11 @@ class LocalStack:
         return str(urlsplit(self.api_url).port or "")
 
     @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services, by the name of what they run."""
+        return {service.command.arguments[0]: service.process.pid for service in self._services}
+
+    @property
     def driver_pid(self) -> int:
         """Process id of the driver service."""
         return self._services[-1].process.pid
@@ -149,6 +167,9 @@ class LocalStack:
     async def __aenter__(self) -> Self:
         for directory in (self._data.services, self._data.artifacts, self._data.driver_logs):
             directory.mkdir(parents=True, exist_ok=True)
+        for log in self._data.services.glob("*.log"):
+            log.unlink()
+        self._write_launcher_config()
         _write_private(self.token_file, secrets.token_hex(16))
         try:
             self.api_url = (await self._start(self._api_command())).url
@@ -163,16 +184,37 @@ class LocalStack:
     ) -> None:
         await self._stop()
 
-    async def wait_for_failure(self) -> StackError:
-        """Wait until some service ends on its own; returns the error that tells so."""
+    async def keep_running(self, told: Callable[[str], None]) -> StackError:
+        """Start services again that die, for ever; ``told`` gets one line each time.
+
+        Returns:
+            Why this ended: a service cannot be started any more, or dies again and again.
+        """
+        deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        while True:
+            service = await self._first_to_end()
+            failure = service.failure(f"ended unexpectedly with exit code {service.process.returncode}")
+            deaths.append(time.monotonic())
+            if len(deaths) == MAX_DEATHS and deaths[-1] - deaths[0] < DEATHS_WINDOW:
+                return failure
+            told(
+                f"{service.command.name} ended with exit code {service.process.returncode}; starting it again"
+            )
+            command = self._driver_command() if service is self._services[-1] else self._api_command()
+            try:
+                again = await Service.start(command)
+            except StackError as error:
+                return error
+            self._services[self._services.index(service)] = again
+
+    async def _first_to_end(self) -> Service:
         waits = {asyncio.ensure_future(service.process.wait()): service for service in self._services}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        first = next(iter(done))
-        return waits[first].failure(f"ended unexpectedly with exit code {first.result()}")
+        return waits[next(iter(done))]
 
     async def _start(self, command: ServiceCommand) -> Service:
         service = await Service.start(command)
@@ -184,6 +226,18 @@ class LocalStack:
             await self._services.pop().stop()
         self.token_file.unlink(missing_ok=True)
 
+    def _write_launcher_config(self) -> None:
+        shutil.rmtree(self.launcher_config, ignore_errors=True)
+        self.launcher_config.mkdir()
+        values = {"defaultPipelineRoot": str(self._data.artifacts)}
+        given = self._data.configmaps / "kfp-launcher"
+        if given.is_dir():
+            values |= {
+                file.name: file.read_text(encoding="utf-8") for file in given.iterdir() if file.is_file()
+            }
+        for name, value in values.items():
+            (self.launcher_config / name).write_text(value, encoding="utf-8")
+
     def _api_command(self) -> ServiceCommand:
         ready_file = self._data.services / "api-server.ready"
         return ServiceCommand(
@@ -191,7 +245,7 @@ class LocalStack:
             arguments=[
                 "api-server",
                 "--host=127.0.0.1",
-                "--port=0",
+                f"--port={self.api_port or self._wanted_api_port}",
                 f"--database=sqlite:///{self._data.database}",
                 f"--ready-file={ready_file}",
             ],
@@ -206,7 +260,7 @@ class LocalStack:
             name="the driver service",
             arguments=[
                 "serve",
-                "--port=0",
+                f"--port={urlsplit(self.driver_url).port or 0}",
                 "--health-port=0",
                 "--health-host=127.0.0.1",
                 f"--ready-file={ready_file}",
@@ -217,9 +271,9 @@ class LocalStack:
                     "KFP_API_ADDRESS": self.api_host,
                     "KFP_API_PORT": self.api_port,
                     "KFP_DRIVER_AGENT_TOKEN_FILE": str(self.token_file),
+                    "KFP_LAUNCHER_CONFIG_DIR": str(self.launcher_config),
                     "KFP_DRIVER_LOG_ROOT": str(self._data.driver_logs),
                     "KFP_TOKEN_MODE": "none",
-                    "KFP_WORKSPACE_PATH": str(self._workspace),
                 }
             ),
             ready_file=ready_file,

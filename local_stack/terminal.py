@@ -70,11 +70,13 @@ class Screen:
 class Progress:
     """Follows the nodes of one run. ``observe`` is the engine's observer.
 
-    Counts pods as executors started, and container drivers that answered from the cache.
+    Counts pods as executors started, and container drivers that answered from the cache. ``label`` stands
+    before every line.
     """
 
-    def __init__(self, screen: Screen, workflow_name: str) -> None:
+    def __init__(self, screen: Screen, workflow_name: str, *, label: str = "") -> None:
         self._screen = screen
+        self._label = f"{label}  " if label else ""
         self._workflow_name = workflow_name
         self._active: dict[str, Node] = {}
         self._announced: set[str] = set()
@@ -132,7 +134,7 @@ class Progress:
     def _say(self, state: str, name: str, detail: str) -> None:
         self._erase()
         painted = self._screen.paint(f"{state:<{_STATE_WIDTH}}", state)
-        self._screen.line(f"{painted}{name:<32}  {detail}".rstrip())
+        self._screen.line(f"{self._label}{painted}{name:<32}  {detail}".rstrip())
         self._draw()
 
     def _draw(self) -> None:

@@ -49,11 +49,15 @@ class Stop(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class PodRequest:
-    """A pod to run: its node, the substituted template, and pod-spec patches in the order they apply."""
+    """A pod to run: its node, the substituted template, and pod-spec patches in the order they apply.
+
+    ``interrupted`` says that it was running when the runner was killed: it may have done its work.
+    """
 
     node: Node
     template: Mapping[str, Any]
     patches: tuple[str, ...] = ()
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,11 @@ class _StoppedError(Exception):
 
 
 class Engine:
-    """Runs one workflow once."""
+    """Runs one workflow to its end, from its beginning or from where another engine was interrupted.
+
+    A run that goes on is executed again from its root: nodes that did their work before (``history``) take
+    their outcome from there at once, so that everything between them comes out as it was.
+    """
 
     def __init__(
         self,
@@ -93,7 +101,8 @@ class Engine:
         *,
         plugins: PluginCaller,
         pods: PodRunner,
-        max_pods: int,
+        pod_slots: asyncio.Semaphore,
+        history: Mapping[str, Node] | None = None,
         observer: Observer = lambda _node: None,
         warn: Callable[[str], None] = lambda _text: None,
         fix_retries: bool = False,
@@ -104,8 +113,9 @@ class Engine:
             workflow: what to run.
             plugins: executes plugin templates.
             pods: executes pods.
-            max_pods: how many pods may run at once on this machine.
-            observer: called after every change of a node.
+            pod_slots: how many pods may run at once on this machine; runs may share it.
+            history: nodes by name of an earlier engine for the same run, finished or not.
+            observer: called after every change of a node that the history does not have.
             warn: called with one line where the workflow does something that surprises.
             fix_retries: take a ``maxDuration`` of 0, which disables retries, as unset.
         """
@@ -116,8 +126,9 @@ class Engine:
         self._observer = observer
         self._warn = warn
         self._fix_retries = fix_retries
-        limits = [limit for limit in (workflow.parallelism, max_pods) if limit]
-        self._pod_slots = asyncio.Semaphore(min(limits) if limits else 1)
+        self._history = history or {}
+        self._pod_slots = pod_slots
+        self._own_slots = asyncio.Semaphore(workflow.parallelism) if workflow.parallelism else None
         self._terminated = asyncio.Event()
         self._deadline = asyncio.Event()
         self._globals = workflow.global_values()
@@ -135,7 +146,10 @@ class Engine:
         """Run the workflow; returns its root node, whose phase is the workflow's."""
         timer = None
         if self.workflow.deadline_seconds:
-            timer = asyncio.get_running_loop().call_later(self.workflow.deadline_seconds, self._deadline.set)
+            first = self._history.get(self.workflow.name)
+            used = (datetime.now(UTC) - first.started).total_seconds() if first else 0.0
+            left = max(self.workflow.deadline_seconds - used, 0.0)
+            timer = asyncio.get_running_loop().call_later(left, self._deadline.set)
         root = await self.run_template(
             TemplateCall(
                 name=self.workflow.name,
@@ -178,16 +192,25 @@ class Engine:
             phase=Phase.PENDING if kind is NodeType.POD else Phase.RUNNING,
             boundary=boundary.node.name if boundary.node else "",
         )
+        earlier = self._history.get(name)
+        if earlier is not None:
+            node.started = earlier.started
         self.nodes[name] = node
         parent = parent or boundary.node
         if parent is not None:
             parent.children.append(name)
-        self._observer(node)
+        if earlier is None:
+            self._observer(node)
         return node
 
     def close_node(self, node: Node, phase: Phase, message: str = "") -> Node:
-        """End a node."""
-        node.phase, node.message, node.finished = phase, message, datetime.now(UTC)
+        """End a node; one that had ended so before the run was interrupted is no news."""
+        earlier = self._history.get(node.name)
+        node.phase, node.message = phase, message
+        if earlier is not None and earlier.phase is phase:
+            node.finished = earlier.finished
+            return node
+        node.finished = datetime.now(UTC)
         self._observer(node)
         return node
 
@@ -245,6 +268,8 @@ class Engine:
                 self.close_node(attempt, Phase.ERROR, str(error))
             attempts.append(attempt)
             node.outputs, node.result, node.exit_code = attempt.outputs, attempt.result, attempt.exit_code
+            if f"{node.name}({len(attempts)})" in self._history:
+                continue
             if not attempt.phase.failed or self._stop(call.boundary) is not None:
                 return self.close_node(node, attempt.phase, attempt.message)
             decision = decide(strategy, attempts, now=datetime.now(UTC))
@@ -269,6 +294,9 @@ class Engine:
 
     async def _run_once(self, node: Node, call: TemplateCall, retry: Mapping[str, str]) -> Node:
         template = self.workflow.templates[call.template]
+        earlier = self._history.get(node.name)
+        if template.kind is not TemplateKind.DAG and earlier is not None and earlier.phase.fulfilled:
+            return _as_it_ended(node, earlier)
         document = instantiate(
             template.document,
             inputs=node.inputs,
@@ -329,10 +357,18 @@ class Engine:
             # The template's limit first: a machine slot must not be held while waiting for it.
             if boundary.slots is not None:
                 await held.enter_async_context(boundary.slots)
+            if self._own_slots is not None:
+                await held.enter_async_context(self._own_slots)
             await held.enter_async_context(self._pod_slots)
             node.phase, node.started = Phase.RUNNING, datetime.now(UTC)
             self._observer(node)
-            request = PodRequest(node=node, template=document, patches=self._patches(node, document))
+            earlier = self._history.get(node.name)
+            request = PodRequest(
+                node=node,
+                template=document,
+                patches=self._patches(node, document),
+                interrupted=earlier is not None and earlier.phase is Phase.RUNNING,
+            )
             result = await self._pods.run(request)
         node.exit_code = result.exit_code
         return self.close_node(node, result.phase, result.message)
@@ -370,6 +406,13 @@ class Engine:
         if not task.cancelled():
             return task.result()
         raise _StoppedError(self._stop(boundary) or Stop.TERMINATED)
+
+
+def _as_it_ended(node: Node, earlier: Node) -> Node:
+    """``node`` with the outcome that it had before the run was interrupted."""
+    node.phase, node.message, node.finished = earlier.phase, earlier.message, earlier.finished
+    node.outputs, node.result, node.exit_code = earlier.outputs, earlier.result, earlier.exit_code
+    return node
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

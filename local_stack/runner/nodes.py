@@ -4,6 +4,7 @@ Names and ids are Argo's, so that a local run and a cluster run of one workflow 
 by node. A node is changed only by the engine, on its event loop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -78,7 +79,7 @@ class Node:
     exit_code: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The node as it is stored in ``nodes.json``; empty members are left out."""
+        """What became of the node, as the journal stores it; empty members and inputs are left out."""
         document: dict[str, Any] = {
             "id": self.id,
             "name": self.name,
@@ -86,7 +87,6 @@ class Node:
             "templateName": self.template,
             "phase": self.phase.value,
             "message": self.message,
-            "inputs": self.inputs,
             "outputs": self.outputs,
             "result": self.result,
             "startedAt": self.started.isoformat(),
@@ -97,7 +97,37 @@ class Node:
             "attempt": self.attempt,
             "exitCode": self.exit_code,
         }
-        return {key: value for key, value in document.items() if value not in (None, "", {}, [], False)}
+        return {
+            key: value
+            for key, value in document.items()
+            if value is not None and value is not False and value not in ("", {}, [])
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Node":
+        """A node that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, ValueError: it did not.
+        """
+        finished = document.get("finishedAt")
+        return cls(
+            id=document["id"],
+            name=document["name"],
+            type=NodeType(document["type"]),
+            template=document.get("templateName", ""),
+            phase=Phase(document["phase"]),
+            message=document.get("message", ""),
+            outputs=dict(document.get("outputs", {})),
+            result=document.get("result"),
+            started=datetime.fromisoformat(document["startedAt"]),
+            finished=datetime.fromisoformat(finished) if finished else None,
+            boundary=document.get("boundary", ""),
+            children=list(document.get("children", [])),
+            hooked=document.get("hooked", False),
+            attempt=document.get("attempt"),
+            exit_code=document.get("exitCode"),
+        )
 
 
 def fnv1a_32(text: str) -> int:

@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,11 @@ from local_stack.runner.pod_merge import merge_pod_spec, read_patch
 from local_stack.runner.workflow import Workflow
 
 MAIN: Final = "main"
+WORKSPACE: Final = "/kfp-workspace"
+"""Where drivers say that a run's workspace is mounted."""
+
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|\(([^()\s]*?)\))")
+_WORKSPACE_PATH: Final = re.compile(rf"(?<![\w.-]){WORKSPACE}(?![\w.-])")
 _METADATA_ENTRY: Final = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 
@@ -120,6 +124,25 @@ def _base_spec(workflow: Workflow, template: Mapping[str, Any]) -> dict[str, Any
         "serviceAccountName": workflow.spec.get("serviceAccountName") or "default",
         "restartPolicy": "Never",
     }
+
+
+def with_workspace(pod: Pod, directory: Path) -> Pod:
+    """The pod with its workspace at ``directory``: on one machine, each run has another."""
+    volumes = pod.spec.get("volumes") or ()
+    claims = [(volume.get("persistentVolumeClaim") or {}).get("claimName", "") for volume in volumes]
+    if not any(claim.endswith(WORKSPACE.removeprefix("/")) for claim in claims):
+        return pod
+    return replace(pod, spec=_rebased(pod.spec, str(directory)))
+
+
+def _rebased(value: Any, directory: str) -> Any:
+    if isinstance(value, str):
+        return _WORKSPACE_PATH.sub(lambda _match: directory, value)
+    if isinstance(value, dict):
+        return {key: _rebased(item, directory) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rebased(item, directory) for item in value]
+    return value
 
 
 def container_environment(

@@ -36,11 +36,16 @@ _PROVIDED_MOUNTS: Final = frozenset(
 
 @dataclass(frozen=True)
 class LocalCommand:
-    """What to execute; ``missing`` names a user command that this machine does not have."""
+    """What to execute.
+
+    ``missing`` names a user command that this machine does not have, ``task_id`` the task row that a
+    launcher works for.
+    """
 
     argv: tuple[str, ...]
     is_launcher: bool
     missing: str = ""
+    task_id: str = ""
 
 
 def check_runnable(pod: Pod, *, workspace: Path) -> None:
@@ -106,8 +111,22 @@ def _with_missing(
 ) -> LocalCommand:
     found = not command or shutil.which(command[0], path=environment.get("PATH")) is not None
     return LocalCommand(
-        argv=(*launcher, *command), is_launcher=bool(launcher), missing="" if found else command[0]
+        argv=(*launcher, *command),
+        is_launcher=bool(launcher),
+        missing="" if found else command[0],
+        task_id=_flag(launcher, "task_id"),
     )
+
+
+def _flag(launcher: Sequence[str], name: str) -> str:
+    """Value of a flag of the launcher's; empty when it is not given."""
+    position = len(LAUNCHER)
+    while position < len(launcher) and launcher[position] != "--":
+        flag, equals, value = launcher[position].partition("=")
+        position += 1 if equals else 2
+        if flag.lstrip("-") == name:
+            return value if equals else launcher[position - 1]
+    return ""
 
 
 def _split_launcher_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,8 +7,10 @@ collides with its siblings nor outlives the runner. Its output goes to ``main.lo
 import asyncio
 import itertools
 import os
+import shutil
 import signal
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -17,7 +19,13 @@ from launcher.process import death_signal
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.errors import NodeError
 from local_stack.runner.nodes import Node, Phase
-from local_stack.runner.pod_build import ConfigDirectories, Pod, build_pod, container_environment
+from local_stack.runner.pod_build import (
+    ConfigDirectories,
+    Pod,
+    build_pod,
+    container_environment,
+    with_workspace,
+)
 from local_stack.runner.pod_command import LocalCommand, check_runnable, local_command
 from local_stack.runner.processes import kill_marked, kill_tree, send
 from local_stack.runner.python_environment import PipInstall, PythonEnvironment
@@ -66,15 +74,25 @@ class PodSettings:
     scratch: Path | None = None
 
 
-class LocalPods:
-    """Runs the pods of one workflow."""
+WasDone = Callable[[str], Awaitable[bool]]
+"""Whether the task row with that id says that its executor did all of its work."""
 
-    def __init__(self, workflow: Workflow, settings: PodSettings) -> None:
+
+class LocalPods:
+    """Runs the pods of one workflow.
+
+    ``was_done`` is asked about executors that a killed runner left behind: those that had done their work
+    are not run again.
+    """
+
+    def __init__(self, workflow: Workflow, settings: PodSettings, *, was_done: WasDone | None = None) -> None:
         self._workflow = workflow
         self._settings = settings
+        self._was_done = was_done
         self.started = 0
         self._hurry = asyncio.Event()
         self._numbers = itertools.count()
+        self._scratch: Path | None = None
 
     def hurry(self) -> None:
         """Give stopping pods no more time: they are killed at once."""
@@ -88,13 +106,15 @@ class LocalPods:
         """Run a pod to its end; cancellation stops it first, with time to clean up."""
         node = request.node
         try:
-            pod = build_pod(self._workflow, request)
+            pod = with_workspace(build_pod(self._workflow, request), self._settings.workspace)
             check_runnable(pod, workspace=self._settings.workspace)
             directory = self._prepare_directory(node, pod)
             environment = self._environment(pod, directory)
             command = local_command(pod, environment, prepare=self._prepare_user_command)
         except NodeError as error:
             return PodResult(phase=Phase.ERROR, message=str(error))
+        if request.interrupted and await self._had_done_its_work(command):
+            return PodResult(phase=Phase.SUCCEEDED, exit_code=0)
         hint = _hint(command, node, pod)
         try:
             with (directory / _LOG).open("ab") as log:
@@ -108,10 +128,15 @@ class LocalPods:
         finally:
             kill_marked(MARK, pod.uid)
 
+    async def _had_done_its_work(self, command: LocalCommand) -> bool:
+        return bool(command.task_id and self._was_done is not None and await self._was_done(command.task_id))
+
     def _prepare_directory(self, node: Node, pod: Pod) -> Path:
         directory = self._settings.directory / node.id
         for name in ("outputs", "tmp", "work"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
+            # A pod has a file system of its own; what a killed or reset attempt left is not for this one.
+            shutil.rmtree(directory / name, ignore_errors=True)
+            (directory / name).mkdir(parents=True)
         (directory / "pod.json").write_text(pod.to_json())
         return directory
 
@@ -142,7 +167,9 @@ class LocalPods:
         place = directory / "tmp"
         if self._settings.scratch is None:
             return place
-        name = self._settings.scratch / str(next(self._numbers))
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="", dir=self._settings.scratch))
+        name = self._scratch / str(next(self._numbers))
         name.symlink_to(place.absolute(), target_is_directory=True)
         return name
 

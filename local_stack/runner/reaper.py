@@ -1,12 +1,13 @@
-"""Ends what a run started when the runner itself is killed and cannot do it any more.
+"""Ends what a runner started when it is killed and cannot do it any more.
 
 A death signal reaches direct children only; executors start processes of their own. The reaper is one
-small process per run that waits for its standard input to close, which the kernel does whenever and
-however the runner ends. Then it stops every process that carries the run's mark in its environment
-and removes the run's scratch directory.
+small process per runner that waits for its standard input to close, which the kernel does whenever and
+however the runner ends. Then it stops every process that carries the runner's mark in its environment
+and removes the runner's scratch directory.
 """
 
 import asyncio
+import secrets
 import shutil
 import signal
 import sys
@@ -18,26 +19,36 @@ from typing import Final, Self
 
 from local_stack.runner.processes import kill_marked, marked, send
 
-RUN_MARK: Final = "KFP_LOCAL_RUN"
+RUNNER_MARK: Final = "KFP_LOCAL_RUNNER"
+PLACE_MARK: Final = "KFP_LOCAL_DATA"
 GRACE: Final = 5.0
 _POLL: Final = 0.05
 _ARGUMENTS: Final = 4
 
 
 class Reaper:
-    """The reaper of one run. Use as an async context manager around everything that starts processes.
+    """The reaper of one runner. Use as an async context manager around everything that starts processes.
 
-    ``scratch`` is a directory with a short absolute path, there from the beginning to the end of the run.
+    ``scratch`` is a directory with a short absolute path, there for as long as the runner. Only one runner
+    works at one ``place`` at a time: what still runs there when another one enters, it kills.
     """
 
     scratch: Path
 
-    def __init__(self, mark: str, *, grace_seconds: float = GRACE) -> None:
-        self._mark = mark
+    def __init__(self, place: Path, *, grace_seconds: float = GRACE) -> None:
+        self._place = place
+        self._mark = secrets.token_hex(8)
         self._grace = grace_seconds
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """Environment of everything that belongs to this runner."""
+        return {RUNNER_MARK: self._mark, PLACE_MARK: str(self._place)}
+
     async def __aenter__(self) -> Self:
+        # The reaper of a runner that was just killed gives executors seconds that we do not have.
+        kill_marked(PLACE_MARK, str(self._place))
         self.scratch = Path(tempfile.mkdtemp(prefix="kfp-"))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -67,12 +78,12 @@ def main(mark: str, grace_seconds: float, scratch: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
-    for process in marked(RUN_MARK, mark):
+    for process in marked(RUNNER_MARK, mark):
         send(process, signal.SIGTERM)
     end = time.monotonic() + grace_seconds
-    while marked(RUN_MARK, mark) and time.monotonic() < end:
+    while marked(RUNNER_MARK, mark) and time.monotonic() < end:
         time.sleep(_POLL)
-    kill_marked(RUN_MARK, mark)
+    kill_marked(RUNNER_MARK, mark)
     shutil.rmtree(scratch, ignore_errors=True)
 
 

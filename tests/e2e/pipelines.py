@@ -53,6 +53,20 @@ def wait(seconds: int):
     return ContainerSpec(image="alpine", command=SHELL, args=['sleep "$0"', seconds])
 
 
+@dsl.container_component
+def note(label: str, value: int, record: str, total: OutputPath(int)):  # type: ignore[valid-type]
+    """Add one, and leave a line in the file ``record`` for every start."""
+    script = 'echo "$0" >> "$2"; printf %s "$(($1 + 1))" > "$3"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, label, value, record, total])
+
+
+@dsl.container_component
+def need(file: str, value: int, text: OutputPath(str)):  # type: ignore[valid-type]
+    """Fail while ``file`` does not exist."""
+    script = 'test -e "$0" && printf %s "$1" > "$2"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, file, value, text])
+
+
 @dsl.component(base_image="python:3.11")
 def report(status: PipelineTaskFinalStatus) -> str:
     return f"{status.pipeline_task_name} {status.state}"
@@ -122,7 +136,32 @@ def sleeper(seconds: int = 120) -> None:
     wait(seconds=seconds)
 
 
-PIPELINES = {one.name: one for one in (sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper)}
+@dsl.pipeline(name="recorded")
+def recorded(record: str) -> str:
+    first = note(label="first", value=1, record=record)
+    with dsl.ParallelFor(["x", "y", "z"]) as label:
+        each = note(label=label, value=first.outputs["total"], record=record)
+    data = write(lines=first.outputs["total"])
+    lines = count(data=data.outputs["data"])
+    note(label="last", value=lines.outputs["lines"], record=record)
+    return join(values=dsl.Collected(each.outputs["total"])).outputs["text"]
+
+
+@dsl.pipeline(name="flaky")
+def flaky(record: str, file: str) -> str:
+    first = note(label="first", value=1, record=record)
+    with dsl.ParallelFor([1, 2]):
+        again = need(file=file, value=first.outputs["total"])
+    return join(values=dsl.Collected(again.outputs["text"])).outputs["text"]
+
+
+PIPELINES = {
+    one.name: one
+    for one in (
+        *(sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper),
+        *(recorded, flaky),
+    )
+}
 
 
 def compile_to(directory: Path, name: str) -> Path:

@@ -41,7 +41,7 @@ def _command(tmp_path: Path, *arguments: str) -> ServiceCommand:
 async def test_both_services_answer_and_nothing_is_left_when_they_stop(tmp_path: Path) -> None:
     data = DataDirectory.at(tmp_path / "data")
     with data.locked():
-        async with LocalStack(data, workspace=tmp_path / "ws") as stack:
+        async with LocalStack(data) as stack:
             async with KfpApiClient(stack.api_url) as client:
                 assert (await client.list_runs()).runs == []
             assert stack.driver_url.startswith("http://127.0.0.1:")
@@ -69,13 +69,33 @@ async def test_a_service_that_stays_silent_is_stopped(tmp_path: Path) -> None:
         await Service.start(command, timeout_seconds=0.5)
 
 
-async def test_a_service_that_dies_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["api-server", "serve"])
+async def test_a_service_that_dies_is_started_again_at_its_old_address(name: str, tmp_path: Path) -> None:
+    data, told = DataDirectory.at(tmp_path / "data"), asyncio.Event()
+    with data.locked():
+        async with LocalStack(data) as stack, KfpApiClient(stack.api_url) as client:
+            keeping = asyncio.ensure_future(stack.keep_running(lambda _line: told.set()))
+            urls, first = (stack.api_url, stack.driver_url), stack.pids[name]
+            os.kill(first, signal.SIGKILL)
+            async with asyncio.timeout(30):
+                await told.wait()
+                while stack.pids[name] == first:  # noqa: ASYNC110 (the process table tells nobody)
+                    await asyncio.sleep(0.01)
+                assert (await client.list_runs()).runs == []
+            assert (stack.api_url, stack.driver_url) == urls
+            assert not keeping.done()
+            keeping.cancel()
+
+
+async def test_a_service_that_dies_again_and_again_ends_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_stack.stack.MAX_DEATHS", 1)
     data = DataDirectory.at(tmp_path / "data")
     with data.locked():
-        async with LocalStack(data, workspace=tmp_path / "ws") as stack:
-            os.kill(stack._services[0].process.pid, signal.SIGKILL)
-            async with asyncio.timeout(10):
-                error = await stack.wait_for_failure()
+        async with LocalStack(data) as stack, asyncio.timeout(10):
+            os.kill(stack.pids["api-server"], signal.SIGKILL)
+            error = await stack.keep_running(lambda _line: None)
     assert "the embedded KFP API ended unexpectedly" in str(error)
 
 
@@ -86,7 +106,7 @@ async def test_services_die_with_their_owner_however_that_dies(tmp_path: Path) -
         from local_stack.data_directory import DataDirectory
         from local_stack.stack import LocalStack
         async def main():
-            async with LocalStack(DataDirectory.at(Path({str(tmp_path)!r})), workspace=Path("/x")) as stack:
+            async with LocalStack(DataDirectory.at(Path({str(tmp_path)!r}))) as stack:
                 print(*(service.process.pid for service in stack._services), flush=True)
                 await asyncio.sleep(600)
         asyncio.run(main())

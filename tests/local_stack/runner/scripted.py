@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from local_stack.runner.agent import EXECUTE_PATH, PluginAgent
-from local_stack.runner.engine import Engine, PodRequest, PodResult
+from local_stack.runner.engine import Engine, Observer, PodRequest, PodResult
 from local_stack.runner.nodes import Node, Phase
 from local_stack.runner.workflow import load_workflow
 
@@ -119,6 +119,8 @@ async def run_workflow(
     max_pods: int = 8,
     stop_when_started: bool = False,
     fix_retries: bool = False,
+    history: Mapping[str, Node] | None = None,
+    observer: Observer = lambda _node: None,
 ) -> Outcome:
     """Run a workflow with scripted drivers and pods to its end."""
     plugin, scripted_pods = ScriptedPlugin(answers or {}), pods or ScriptedPods()
@@ -132,8 +134,10 @@ async def run_workflow(
             load_workflow(document, run_id="R"),
             plugins=agent,
             pods=scripted_pods,
-            max_pods=max_pods,
+            pod_slots=asyncio.Semaphore(max_pods),
             fix_retries=fix_retries,
+            history=history,
+            observer=observer,
         )
         running = asyncio.ensure_future(engine.run())
         if stop_when_started:

@@ -340,13 +340,13 @@ async def test_what_pods_started_dies_with_the_runner_even_when_it_ignores_sigte
     script = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
-        from local_stack.runner.reaper import RUN_MARK, Reaper
+        from local_stack.runner.reaper import Reaper
         from tests.local_stack.runner.test_pods import _CHILDREN, _pods, _python, _request
         from textwrap import dedent
         code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n" + dedent(_CHILDREN)
         async def main():
-            pods = _pods(Path({str(tmp_path)!r}), variables={{RUN_MARK: {tmp_path.name!r}}})
-            async with Reaper({tmp_path.name!r}, grace_seconds=0.1):
+            async with Reaper(Path({str(tmp_path)!r}), grace_seconds=0.1) as reaper:
+                pods = _pods(Path({str(tmp_path)!r}), variables=reaper.marks)
                 await pods.run(_request(_python(code + "time.sleep(600)")))
         asyncio.run(main())
     """)
@@ -362,9 +362,9 @@ async def test_what_pods_started_dies_with_the_runner_even_when_it_ignores_sigte
     await _gone(grandchild)
 
 
-async def test_the_reaper_ends_with_its_run() -> None:
+async def test_the_reaper_ends_with_its_runner(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
-        async with Reaper("no-such-run") as reaper:
+        async with Reaper(tmp_path) as reaper:
             process = reaper._process
             assert reaper.scratch.is_dir()
         assert process is not None
@@ -381,7 +381,7 @@ async def test_a_pod_may_make_unix_sockets_however_deep_its_directory_is(tmp_pat
     """
     deep = tmp_path / ("d" * 100)
     request = _request(_python(code))
-    async with asyncio.timeout(60), Reaper("deep") as reaper:
+    async with asyncio.timeout(60), Reaper(deep) as reaper:
         result = await _pods(deep, scratch=reaper.scratch).run(request)
     directory = deep / "pods" / request.node.id
     assert result.phase is Phase.SUCCEEDED, (directory / "main.log").read_text()

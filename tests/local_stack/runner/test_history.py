@@ -1,0 +1,151 @@
+"""A run goes on from its journal, and a retry keeps what succeeded.
+
+Oracle: the same workflow run without interruption. For every moment of that run (every line of its journal)
+another engine goes on from what had been written by then; drivers are a scripted plugin behind real HTTP,
+pods are scripted.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_stack.runner.engine import PodResult
+from local_stack.runner.history import LEAVES, StateDirectory, kept_by_retry
+from local_stack.runner.nodes import Node, NodeType, Phase
+from tests.local_stack.runner.scripted import (
+    Outcome,
+    ScriptedPods,
+    dag,
+    failed_pod,
+    group,
+    iterator,
+    leaf,
+    loop,
+    pipeline,
+    run_workflow,
+)
+
+
+def workflow() -> dict[str, Any]:
+    """A loop after a task, a group with an exit hook, and a condition that does not hold."""
+    return pipeline(
+        leaf("first"),
+        loop("each", after="first"),
+        leaf("last", after="each"),
+        group("never", "inner", condition=True),
+        templates=[
+            dag("body", leaf("work", in_loop=True)),
+            iterator("each", "body"),
+            dag("inner", leaf("x")),
+        ],
+    )
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "each": {"iteration-count": 2},
+    "never": {"condition": "false"},
+    "last": {"cached-decision": "true"},
+}
+
+
+def details(outcome: Outcome) -> dict[str, tuple[Any, ...]]:
+    return {
+        name: (node.type, node.phase, node.message, node.outputs, node.children)
+        for name, node in outcome.nodes.items()
+    }
+
+
+async def journal_of(
+    directory: Path, document: dict[str, Any], **options: Any
+) -> tuple[Outcome, list[bytes]]:
+    state = StateDirectory(directory)
+    state.create(document)
+    outcome = await run_workflow(document, observer=state.record, **options)
+    state.close()
+    return outcome, (directory / "nodes.jsonl").read_bytes().splitlines(keepends=True)
+
+
+async def test_a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole, lines = await journal_of(tmp_path, workflow(), answers=ANSWERS)
+    pods = {request.node.name for request in whole.pods.requests}
+    assert len(pods) == 3
+    for moment in range(len(lines) + 1):
+        (tmp_path / "nodes.jsonl").write_bytes(b"".join(lines[:moment]))
+        history = StateDirectory(tmp_path).nodes()
+        again = await run_workflow(workflow(), answers=ANSWERS, history=history)
+        assert {name: value[:4] for name, value in details(again).items()} == {
+            name: value[:4] for name, value in details(whole).items()
+        }
+        done = {name for name, node in history.items() if node.phase.fulfilled and node.type is NodeType.POD}
+        assert {request.node.name for request in again.pods.requests} == pods - done
+        begun = {name for name, node in history.items() if node.phase is Phase.RUNNING}
+        for request in again.pods.requests:
+            assert request.interrupted == (request.node.name in begun)
+
+
+async def test_a_line_that_was_cut_off_counts_as_not_written(tmp_path: Path) -> None:
+    _, lines = await journal_of(tmp_path, workflow(), answers=ANSWERS)
+    (tmp_path / "nodes.jsonl").write_bytes(b"".join(lines[:5]))
+    before = StateDirectory(tmp_path).nodes()
+    (tmp_path / "nodes.jsonl").write_bytes(b"".join(lines[:5]) + lines[5][:-3])
+    assert StateDirectory(tmp_path).nodes() == before
+
+
+async def test_what_a_run_that_goes_on_takes_from_the_journal_is_not_written_again(tmp_path: Path) -> None:
+    whole, lines = await journal_of(tmp_path, workflow(), answers=ANSWERS)
+    state, news = StateDirectory(tmp_path), list[Node]()
+    await run_workflow(workflow(), answers=ANSWERS, history=state.nodes(), observer=news.append)
+    assert news == []
+    assert len(state.nodes()) == len(whole.nodes)
+    assert len(lines) < 3 * len(whole.nodes)
+
+
+async def test_attempts_are_counted_on_from_those_before_the_interruption(tmp_path: Path) -> None:
+    retry = {"limit": "2", "backoff": {"duration": "0"}}
+    document = pipeline(leaf("a"), retry=retry)
+    name = "w.root.a.executor"
+    results = {f"{name}(0)": failed_pod(), f"{name}(1)": failed_pod()}
+    whole, lines = await journal_of(tmp_path, document, pods=ScriptedPods(results))
+    assert whole.phases()["a.executor"] == "Succeeded"
+    for moment in range(len(lines) + 1):
+        (tmp_path / "nodes.jsonl").write_bytes(b"".join(lines[:moment]))
+        history = StateDirectory(tmp_path).nodes()
+        again = await run_workflow(document, pods=ScriptedPods(results), history=history)
+        assert again.phases() == whole.phases()
+        kept = [one for one, node in history.items() if node.attempt is not None and node.phase.fulfilled]
+        assert len(again.pods.requests) == 3 - len(kept)
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+async def test_a_retry_runs_what_failed_and_what_waited_for_it(repaired: bool, tmp_path: Path) -> None:
+    document = pipeline(leaf("a"), leaf("b", after="a"), leaf("c", after="b"), leaf("d"))
+    failing = {"w.root.b.executor": failed_pod()}
+    whole, _ = await journal_of(tmp_path, document, pods=ScriptedPods(failing))
+    assert whole.root.phase is Phase.FAILED
+    kept = kept_by_retry(StateDirectory(tmp_path).nodes())
+    assert all(node.type in LEAVES for node in kept.values())
+    again = await run_workflow(document, pods=ScriptedPods({} if repaired else failing), history=kept)
+    ran = ["w.root.b.executor", "w.root.c.executor"] if repaired else ["w.root.b.executor"]
+    assert again.order == ran
+    # The driver of b had succeeded; that of c had been omitted.
+    drivers = ["c"] if repaired else []
+    assert [call["task_name"] for call in again.plugin.calls] == drivers
+    assert again.root.phase is (Phase.SUCCEEDED if repaired else Phase.FAILED)
+
+
+async def test_a_retry_starts_the_attempts_of_a_failed_task_anew_and_keeps_those_of_a_succeeded_one(
+    tmp_path: Path,
+) -> None:
+    retry = {"limit": "1", "backoff": {"duration": "0"}}
+    document = pipeline(leaf("good"), leaf("bad"), retry=retry)
+    good, bad = "w.root.good.executor", "w.root.bad.executor"
+    results: dict[str, PodResult] = {f"{name}(0)": failed_pod() for name in (good, bad)}
+    results[f"{bad}(1)"] = failed_pod()
+    await journal_of(tmp_path, document, pods=ScriptedPods(results))
+    kept = kept_by_retry(StateDirectory(tmp_path).nodes())
+    assert {f"{good}(0)", f"{good}(1)"} <= kept.keys()
+    assert not {f"{bad}(0)", f"{bad}(1)"} & kept.keys()
+    again = await run_workflow(document, history=kept)
+    assert again.order == [f"{bad}(0)"]
+    assert again.root.phase is Phase.SUCCEEDED
