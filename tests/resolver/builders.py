@@ -52,6 +52,48 @@ def leaf(
     return {"executorLabel": "exec", "inputDefinitions": definitions}
 
 
+def each(raw: str = "[]", item: str = "item") -> dict[str, Any]:
+    """What makes a task a loop over the items of a JSON text."""
+    return {"parameterIterator": {"items": {"raw": raw}, "itemInput": item}}
+
+
+def source(task: str, key: str = "Output") -> dict[str, Any]:
+    """An input parameter that is the output of a sibling."""
+    return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}}
+
+
+def artifact_source(task: str, key: str) -> dict[str, Any]:
+    """An input artifact that is the output of a sibling."""
+    return {"taskOutputArtifact": {"producerTask": task, "outputArtifactKey": key}}
+
+
+def from_one(task: str, key: str = "Output") -> dict[str, Any]:
+    """A DAG's output parameter that one subtask provides."""
+    return {"valueFromParameter": {"producerSubtask": task, "outputParameterKey": key}}
+
+
+def one_of(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """A DAG's output parameter that the first of several subtasks provides."""
+    chosen = [{"producerSubtask": task, "outputParameterKey": key} for task, key in pairs]
+    return {"valueFromOneof": {"parameterSelectors": chosen}}
+
+
+def selectors(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """A DAG's output artifact from one or several subtasks."""
+    return {"artifactSelectors": [{"producerSubtask": task, "outputArtifactKey": key} for task, key in pairs]}
+
+
+def dag(
+    tasks: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None = None,
+    artifact_outputs: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A component that is a DAG, with what it passes up."""
+    outputs = {"parameters": parameters or {}, "artifacts": artifact_outputs or {}}
+    return {"dag": {"tasks": tasks, "outputs": outputs}, **more}
+
+
 def parameter(key: str, value: Any, io_type: str = "OUTPUT", **producer: Any) -> dict[str, Any]:
     """An entry of ``inputs.parameters`` or ``outputs.parameters``."""
     entry = {"parameter_key": key, "value": value, "type": io_type}

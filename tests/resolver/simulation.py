@@ -60,6 +60,8 @@ class Simulation:
     leaves: list[Leaf] = field(default_factory=list)
     questions: int = 0
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    root_artifacts: bool = True
+    """Whether somebody supplies the root's input artifacts, which no runtime config can."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -88,7 +90,7 @@ class Simulation:
                 "type": "COMPONENT_INPUT",
                 "producer": {"task_name": "ROOT"},
             }
-            for key in declared.artifacts
+            for key in (declared.artifacts if self.root_artifacts else ())
         ]
         root = self._add(None, path, None, TaskType.ROOT, inputs={"parameters": entries, "artifacts": given})
         await self._run_dag(root, path, None)
@@ -143,6 +145,12 @@ class Simulation:
         states = [await self._run_dag(row, path, index) for index in range(resolved.iteration_count or 0)]
         state = TaskState.FAILED if TaskState.FAILED in states else TaskState.SUCCEEDED
         return self._finish(row, state if states else TaskState.SKIPPED)
+
+    def context_of(self, scope: str, iteration: int | None = None) -> ResolveContext:
+        """The context of a task that ran; its parent is the one row of the enclosing DAG."""
+        path = ScopePath.from_dot(self.spec, scope)
+        (parent,) = [row for row in self.rows if row.scope_path == path.parent.dot]
+        return self._context(parent, path, iteration)
 
     def _context(self, parent: PipelineTask, path: ScopePath, iteration: int | None) -> ResolveContext:
         shuffled = list(self.rows)

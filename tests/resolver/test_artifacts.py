@@ -27,7 +27,7 @@ def links(resolved: ResolvedInputs) -> list[dict[str, Any]]:
     return [link.to_wire() for link in input_artifact_links(resolved, run_id="R", task_id="new")]
 
 
-async def test_a_siblings_artifact_is_resolved_and_linked() -> None:
+async def test_artifact_task_output() -> None:
     made = row("m", "make", outputs=[artifacts("out", [artifact("a1")], task_name="make")])
     resolved = await resolve_task(
         task_of("c", artifacts={"data": task_output("make", "out")}),
@@ -66,7 +66,7 @@ async def test_a_missing_artifact_is_an_error_that_names_it(rows: list[Any], tex
     assert text in str(caught.value)
 
 
-async def test_an_optional_artifact_that_is_absent_is_left_out() -> None:
+async def test_artifact_optional_absent() -> None:
     optional = leaf(artifacts={"data": {"isOptional": True}, "unwired": {"isOptional": True}})
     resolved = await resolve_task(task_of("c", artifacts={"data": component_input("nobody")}), optional)
     assert resolved.artifacts == ()
@@ -75,7 +75,7 @@ async def test_an_optional_artifact_that_is_absent_is_left_out() -> None:
     assert (await resolve_task(task, optional, siblings={"make": task_of("c")})).artifacts == ()
 
 
-async def test_a_required_artifact_that_is_absent_is_an_error() -> None:
+async def test_artifact_required_null() -> None:
     task = task_of("c", artifacts={"data": component_input("nobody")})
     with pytest.raises(NullInputError) as caught:
         await resolve_task(task, leaf(artifacts={"data": {}}))
@@ -87,7 +87,8 @@ async def test_a_required_artifact_that_is_absent_is_an_error() -> None:
         await resolve_task(task_of("c"), leaf(artifacts={"data": {}}))
 
 
-async def test_an_empty_list_enters_a_nested_dag_although_it_left_no_link() -> None:
+async def test_collected_empty_enters_a_nested_dag() -> None:
+    """D7: upstream fails, because an empty collection leaves no link."""
     resolved = await resolve_task(
         task_of("c", artifacts={"data": component_input("models")}),
         leaf(artifacts={"data": {"isArtifactList": True}}),
@@ -96,7 +97,8 @@ async def test_an_empty_list_enters_a_nested_dag_although_it_left_no_link() -> N
     assert links(resolved) == []
 
 
-async def test_artifacts_of_the_parent_are_handed_down_in_order() -> None:
+async def test_collected_same_artifact_twice() -> None:
+    """D26: upstream's links of a list are all alike; order is lost and a repetition refused."""
     given = artifacts(
         "in", [artifact("b"), artifact("a"), artifact("b")], "COLLECTED_INPUTS", task_name="loop"
     )
@@ -123,7 +125,7 @@ async def test_of_several_entries_those_of_this_iteration_count() -> None:
 
 
 @pytest.mark.parametrize("merged", [True, False])
-async def test_an_artifact_item_is_picked_by_its_iteration_however_the_server_groups(merged: bool) -> None:
+async def test_artifact_iterator(merged: bool) -> None:
     if merged:
         items = [
             artifacts(
@@ -145,7 +147,7 @@ async def test_an_artifact_item_is_picked_by_its_iteration_however_the_server_gr
         await resolve_task(task, component, inputs=items, iteration=5)
 
 
-async def test_an_artifact_loop_links_its_list_and_its_items() -> None:
+async def test_artifact_iterator_links() -> None:
     loop = task_of(
         "c",
         artifacts={"ds": task_output("make", "out")},

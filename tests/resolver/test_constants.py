@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from driver_plugin.podspec.workspace import uses_workspace
+from kfp_api.ir.executor_input import ExecutorInputs
 from resolver.errors import NullInputError, ResolutionError
 from tests.resolver.builders import entry_of, leaf, parameter, resolve_task, row, shown, task_of
 
@@ -50,7 +52,7 @@ async def resolve(wired: dict[str, Any], value: Any = 58, inputs: Any = (), **de
         ("{{workflow.name}}", "{{workflow.name}}"),
     ],
 )
-async def test_a_placeholder_becomes_its_value_or_stays(placeholder: str, value: str) -> None:
+async def test_placeholders_each(placeholder: str, value: str) -> None:
     resolved = await resolve_task(task_of("c", {"x": constant(placeholder)}), leaf({"x": "STRING"}))
     assert entry_of(resolved, "x") == {
         "parameter_key": "x",
@@ -60,7 +62,8 @@ async def test_a_placeholder_becomes_its_value_or_stays(placeholder: str, value:
     }
 
 
-async def test_the_example_of_channels_resolves_as_written() -> None:
+async def test_channel_and_workspace() -> None:
+    """D2, D4: upstream makes ``msg`` the bare number, and leaves ``dir`` and ``spec`` as they are."""
     resolved = await resolve(
         {
             "msg": constant(f"heads and {N} > 5!"),
@@ -95,6 +98,19 @@ async def test_the_example_of_channels_resolves_as_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("{{$.workspace_path}}/out", "/kfp-workspace/out"),
+        ({"dir": ["{{$.workspace_path}}"]}, {"dir": ["/kfp-workspace"]}),
+    ],
+)
+async def test_workspace_constant(given: Any, value: Any) -> None:
+    resolved = await resolve_task(task_of("c", {"x": constant(given)}), leaf())
+    assert shown(resolved) == {"x": value}
+    assert uses_workspace(ExecutorInputs(parameter_values={"x": value}))
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (5, "5"),
@@ -105,7 +121,8 @@ async def test_the_example_of_channels_resolves_as_written() -> None:
         ("{{$}}", "{{$}}"),
     ],
 )
-async def test_an_embedded_channel_becomes_text(value: Any, text: str) -> None:
+async def test_channel_embedded(value: Any, text: str) -> None:
+    """D2: upstream replaces the whole text by the first channel's value."""
     resolved = await resolve({"x": constant(f"<{N}>")}, value)
     assert shown(resolved)["x"] == f"<{text}>"
 
@@ -116,14 +133,15 @@ async def test_a_value_that_looks_like_a_placeholder_is_not_resolved_again() -> 
     assert shown(resolved)["x"] == f"{tricky}|{tricky}"
 
 
-async def test_a_channel_that_is_the_whole_constant_keeps_its_type() -> None:
+async def test_channel_whole_typed() -> None:
     assert shown(await resolve({"x": constant(N)}, [1, 2], x="LIST"))["x"] == [1, 2]
     assert shown(await resolve({"x": constant(N)}, 58, x="STRING"))["x"] == "58"
     with pytest.raises(NullInputError):
         await resolve({"x": constant(channel("k")), "pipelinechannel--k": constant(None)})
 
 
-async def test_keys_and_leaves_of_structs_are_texts_and_the_rest_stays() -> None:
+async def test_channel_in_struct_constant() -> None:
+    """D4: upstream substitutes nothing in lists and structs."""
     value = {f"k-{N}": [N, 1, True, None, {"deep": f"a{N}"}]}
     assert shown(await resolve({"x": constant(value)}))["x"] == {
         "k-58": ["58", 1, True, None, {"deep": "a58"}]
@@ -131,7 +149,8 @@ async def test_keys_and_leaves_of_structs_are_texts_and_the_rest_stays() -> None
     assert value == {f"k-{N}": [N, 1, True, None, {"deep": f"a{N}"}]}
 
 
-async def test_a_channels_own_selector_counts() -> None:
+async def test_channel_with_selector() -> None:
+    """D3: upstream ignores the channel's selector."""
     wired = {
         "pipelinechannel--item": {
             "componentInputParameter": "item",
@@ -145,14 +164,14 @@ async def test_a_channels_own_selector_counts() -> None:
     assert shown(resolved)["y"] == 1
 
 
-async def test_an_unwired_channel_is_an_error_that_names_it() -> None:
+async def test_channel_missing() -> None:
     with pytest.raises(ResolutionError) as caught:
         await resolve({"x": constant(f"a {channel('gone')}")})
     assert f"pipeline channel {channel('gone')} not found in task t" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["{}", "text {}"])
-async def test_channels_that_refer_to_themselves_are_an_error(form: str) -> None:
+async def test_channel_cycle(form: str) -> None:
     wired = {
         "pipelinechannel--a": constant(form.format(channel("b"))),
         "pipelinechannel--b": constant(form.format(channel("a"))),

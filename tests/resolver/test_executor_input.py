@@ -87,6 +87,7 @@ async def test_an_artifact_is_written_as_user_code_reads_it() -> None:
     ],
 )
 async def test_schema_titles_are_those_of_the_sdk(stored: str, title: str) -> None:
+    """D25: upstream writes the bare name, which the SDK does not find."""
     inputs = await built([artifact("a", type=stored)])
     assert inputs["artifacts"]["x"]["artifacts"][0]["type"] == {"schemaTitle": title}
 
@@ -95,7 +96,7 @@ def test_every_artifact_type_has_a_schema_title() -> None:
     assert set(SCHEMA_TITLES) == set(ArtifactType)
 
 
-async def test_a_custom_schema_title_wins_and_is_no_metadata() -> None:
+async def test_artifact_custom_schema_title() -> None:
     stored = artifact("a", metadata={"_kfp_schema_title": "google.VertexModel"})
     written = (await built([stored]))["artifacts"]["x"]["artifacts"][0]
     assert written["type"] == {"schemaTitle": "google.VertexModel"}
@@ -110,7 +111,7 @@ THREE = [
 ]
 
 
-async def test_the_metrics_of_one_output_are_merged_into_one_artifact() -> None:
+async def test_metrics_merge() -> None:
     assert (await built(THREE))["artifacts"] == {
         "x": {
             "artifacts": [
@@ -126,7 +127,17 @@ async def test_the_metrics_of_one_output_are_merged_into_one_artifact() -> None:
     }
 
 
-async def test_later_metrics_win_and_internal_keys_do_not_leak() -> None:
+async def test_metrics_uri_first() -> None:
+    """The merged artifact lies where the first of them lies, whatever the others say."""
+    others = [metric("m4", "loss", 0.1, uri="s3://b/other"), metric("m5", "auc", 0.8)]
+    (first,) = (await built([*THREE, *others]))["artifacts"]["x"]["artifacts"]
+    assert first["uri"] == "s3://b/m.json"
+    (without,) = (await built([THREE[1], *others]))["artifacts"]["x"]["artifacts"]
+    assert "uri" not in without
+
+
+async def test_metrics_merge_later_entries_win() -> None:
+    """D15: upstream keeps its internal key."""
     found = [
         metric("m1", "a", 1, metadata={"shared": "first", "_kfp_schema_title": "my.Metrics"}),
         metric("m2", "b", 2, metadata={"shared": "second", "a": "text", "_kfp_schema_title": "my.Metrics"}),
@@ -139,19 +150,21 @@ async def test_later_metrics_win_and_internal_keys_do_not_leak() -> None:
 @pytest.mark.parametrize(
     ("metadata", "expected"), [({}, {"accuracy": 0.5}), ({"accuracy": "kept"}, {"accuracy": "kept"})]
 )
-async def test_a_single_metric_keeps_its_number(metadata: dict[str, Any], expected: dict[str, Any]) -> None:
+async def test_metrics_single(metadata: dict[str, Any], expected: dict[str, Any]) -> None:
+    """D24: upstream loses the value."""
     (written,) = (await built([metric("m", "accuracy", 0.5, metadata=metadata)]))["artifacts"]["x"][
         "artifacts"
     ]
     assert written["metadata"] == expected
 
 
-async def test_metrics_beside_other_artifacts_are_not_merged() -> None:
+async def test_metrics_mixed() -> None:
     written = (await built([metric("m", "a", 1), artifact("d"), metric("n", "b", 2)]))["artifacts"]["x"]
     assert [one["artifactId"] for one in written["artifacts"]] == ["m", "d", "n"]
 
 
-async def test_collected_metrics_are_merged_by_iteration() -> None:
+async def test_metrics_list_groups() -> None:
+    """D15: upstream merges those of all iterations."""
     loop = {
         "dag": {
             "tasks": {"work": task_of("c")},
@@ -199,7 +212,7 @@ async def test_handed_down_metrics_are_one_group_unless_declared_a_list(
     assert len(inputs["artifacts"]["x"]["artifacts"]) == count
 
 
-async def test_an_empty_list_keeps_its_key() -> None:
+async def test_list_empty() -> None:
     inputs = await built(task=task_of("c", artifacts=HANDED_DOWN), component=leaf(artifacts=LIST))
     assert inputs == {"artifacts": {"x": {}}}
 
@@ -250,7 +263,8 @@ async def test_the_items_of_a_loop_are_one_list(raw: str) -> None:
 DEPLOYMENT = {"executors": {"i": {"importer": {"downloadToWorkspace": True}}}}
 
 
-async def test_artifacts_of_workspace_importers_are_marked_wherever_they_arrive() -> None:
+async def test_importer_workspace_through_dag() -> None:
+    """D8: upstream loses the mark on the way into a nested DAG."""
     importer = row(
         "i",
         "importer",

@@ -191,7 +191,7 @@ STRUCT = {"a": "A", "b": "B", "list": [1, 2], "nested": {"b": "B"}, "nothing": N
         ('parseJson(string_value)["n"]', '{"n": 9007199254740993}', 9007199254740992),
     ],
 )
-def test_a_selector_selects_as_in_the_table(selector: str, value: Any, result: Any) -> None:
+def test_selector_table(selector: str, value: Any, result: Any) -> None:
     selected = ENGINE.select(selector, value)
     assert selected == result
     assert type(selected) is type(result)

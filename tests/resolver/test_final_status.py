@@ -24,7 +24,7 @@ async def resolve(declared: str = "TASK_FINAL_STATUS", **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("declared", ["TASK_FINAL_STATUS", "STRUCT"])
-async def test_a_failed_group_is_reported_with_code_and_message(declared: str) -> None:
+async def test_final_status_failed_and_ok(declared: str) -> None:
     resolved = await resolve(declared, state="FAILED", status_metadata={"message": "boom"})
     entry = entry_of(resolved, "status")
     assert entry["value"] == {
@@ -47,9 +47,8 @@ async def test_a_failed_group_is_reported_with_code_and_message(declared: str) -
         ("RUNTIME_STATE_UNSPECIFIED", "", "FAILED", {"code": 2, "message": NO_FINAL_STATE}),
     ],
 )
-async def test_only_final_states_are_reported(
-    state: str, message: str, reported: str, error: dict[str, Any]
-) -> None:
+async def test_final_status_cached(state: str, message: str, reported: str, error: dict[str, Any]) -> None:
+    """D13: upstream passes CACHED through, which no user code expects."""
     value = shown(await resolve(state=state, status_metadata={"message": message}))["status"]
     assert value["state"] == reported
     assert value["error"] == error
@@ -61,7 +60,7 @@ async def test_a_string_input_gets_the_json_text() -> None:
     )
 
 
-async def test_inside_a_loop_the_status_is_that_of_the_same_iteration() -> None:
+async def test_final_status_in_iteration() -> None:
     body = {"dag": {"tasks": {"t": EXIT_TASK, **SIBLINGS}}}
     loop = task_of("loop", parameterIterator={"items": {"raw": "[1,2]"}, "itemInput": "i"})
     spec = spec_of({"c": leaf({"status": "STRUCT"}), "loop": body, **DAG}, {"for-loop-1": loop})
@@ -89,7 +88,8 @@ async def test_inside_a_loop_the_status_is_that_of_the_same_iteration() -> None:
         ),
     ],
 )
-async def test_a_status_that_nobody_can_give_is_an_error(task: dict[str, Any], text: str) -> None:
+async def test_final_status_no_dependents(task: dict[str, Any], text: str) -> None:
+    """D22: upstream prints an empty name for the missing producer."""
     with pytest.raises(ResolutionError, match=text):
         await resolve_task(task, leaf({"status": "STRUCT"}), siblings=SIBLINGS, components=DAG)
 

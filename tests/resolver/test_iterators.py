@@ -24,7 +24,7 @@ def over(**items: Any) -> dict[str, Any]:
     return {"parameterIterator": {"items": items, "itemInput": "item"}}
 
 
-async def test_a_loop_over_an_input_gets_its_items_after_its_inputs() -> None:
+async def test_iterator_input() -> None:
     task = task_of(
         "c",
         {"pipelinechannel--xs": {"componentInputParameter": "xs"}},
@@ -53,16 +53,25 @@ async def test_a_loop_over_an_input_gets_its_items_after_its_inputs() -> None:
 @pytest.mark.parametrize(
     ("raw", "items"),
     [
-        ("[]", []),
         ('["{{$.pipeline_job_name}}"]', ["{{$.pipeline_job_name}}"]),
         ('[{"a": 1}, 2, null, "x"]', [{"a": 1}, 2, None, "x"]),
         ('"[1, 2]"', [1, 2]),
     ],
 )
-async def test_raw_items_are_used_as_they_are(raw: str, items: list[Any]) -> None:
+async def test_iterator_raw(raw: str, items: list[Any]) -> None:
     resolved = await resolve_task(task_of("c", **over(raw=raw)), BODY)
     assert resolved.iteration_count == len(items)
     assert [entry.value for entry in resolved.parameters] == items
+
+
+@pytest.mark.parametrize("items", [{"raw": "[]"}, {"inputParameter": "list"}, {"inputParameter": "text"}])
+async def test_iterator_empty(items: dict[str, str]) -> None:
+    wired = {key: {"componentInputParameter": key} for key in ("list", "text")}
+    resolved = await resolve_task(
+        task_of("c", wired, **over(**items)), BODY, inputs=[parameter("list", []), parameter("text", "[]")]
+    )
+    assert resolved.iteration_count == 0
+    assert [entry.parameter_key for entry in resolved.parameters] == ["list", "text"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,8 @@ async def test_raw_items_are_used_as_they_are(raw: str, items: list[Any]) -> Non
         (True, "value of type bool cannot be iterated"),
     ],
 )
-async def test_a_value_that_is_no_list_cannot_be_iterated(value: Any, text: str) -> None:
+async def test_iterator_bad_values(value: Any, text: str) -> None:
+    """D14: upstream iterates JSON text of other kinds zero times."""
     task = task_of("c", {"xs": {"componentInputParameter": "xs"}}, **over(inputParameter="xs"))
     with pytest.raises(ResolutionError, match=text):
         await resolve_task(task, BODY, inputs=[parameter("xs", value)])
@@ -86,7 +96,7 @@ async def test_a_value_that_is_no_list_cannot_be_iterated(value: Any, text: str)
 @pytest.mark.parametrize(
     ("loop", "text"),
     [
-        (over(inputParameter="nobody"), "parameter not found"),
+        (over(inputParameter="nobody"), 'parameter not found: the loop iterates the input "nobody"'),
         (over(), "cannot find parameter iterator"),
         (over(raw="{"), 'error unmarshall raw string: "'),
         (
@@ -146,7 +156,7 @@ NESTED_SPEC = spec_of(
 )
 
 
-async def test_a_nested_loop_sees_the_outer_item_and_its_own() -> None:
+async def test_nested_loop_items() -> None:
     outer = row(
         "O",
         "for-loop-4",

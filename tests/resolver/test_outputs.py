@@ -14,59 +14,25 @@ from resolver.errors import ResolutionError
 from resolver.inputs import ResolvedInputs, resolve_inputs
 from tests.resolver.builders import (
     artifact,
+    artifact_source,
     artifacts,
     context_of,
+    dag,
+    each,
     entry_of,
+    from_one,
     leaf,
+    one_of,
     parameter,
     root_row,
     row,
+    selectors,
     shown,
+    source,
     spec_of,
     task_of,
 )
 from tests.resolver.listed_rows import ListedRows
-
-EACH = {"parameterIterator": {"items": {"raw": "[]"}, "itemInput": "item"}}
-
-
-def source(task: str, key: str) -> dict[str, Any]:
-    return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}}
-
-
-def artifact_source(task: str, key: str) -> dict[str, Any]:
-    return {"taskOutputArtifact": {"producerTask": task, "outputArtifactKey": key}}
-
-
-def pair(task: str, key: str) -> dict[str, Any]:
-    return {"producerSubtask": task, "outputParameterKey": key}
-
-
-def from_one(task: str, key: str) -> dict[str, Any]:
-    return {"valueFromParameter": pair(task, key)}
-
-
-def one_of(*pairs: tuple[str, str]) -> dict[str, Any]:
-    return {"valueFromOneof": {"parameterSelectors": [pair(*one) for one in pairs]}}
-
-
-def selectors(*pairs: tuple[str, str]) -> dict[str, Any]:
-    return {"artifactSelectors": [{"producerSubtask": task, "outputArtifactKey": key} for task, key in pairs]}
-
-
-def dag(
-    tasks: dict[str, Any],
-    parameters: dict[str, Any] | None = None,
-    artifact_outputs: dict[str, Any] | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    return {
-        "dag": {
-            "tasks": tasks,
-            "outputs": {"parameters": parameters or {}, "artifacts": artifact_outputs or {}},
-        },
-        **more,
-    }
 
 
 def made(value: Any, **producer: Any) -> list[dict[str, Any]]:
@@ -90,7 +56,7 @@ async def consume(
 
 
 LOOP = {"loop": dag({"work": task_of("work")}, {"ys": from_one("work", "Output")})}
-LOOP_TASK = {"for-loop-1": task_of("loop", **EACH)}
+LOOP_TASK = {"for-loop-1": task_of("loop", **each())}
 
 
 def loop_rows(values: dict[int, Any], count: int | None) -> list[PipelineTask]:
@@ -139,13 +105,13 @@ async def test_rows_of_an_earlier_longer_attempt_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("count", [0, None])
-async def test_an_empty_loop_gives_an_empty_list(count: int | None) -> None:
+async def test_collected_empty(count: int | None) -> None:
     resolved = await consume(LOOP, LOOP_TASK, loop_rows({}, count), {"vals": source("for-loop-1", "ys")})
     assert entry_of(resolved, "vals")["value"] == []
     assert entry_of(resolved, "vals")["type"] == "COLLECTED_INPUTS"
 
 
-async def test_a_single_iteration_stays_a_list() -> None:
+async def test_collected_singleton() -> None:
     resolved = await consume(LOOP, LOOP_TASK, loop_rows({0: "x"}, 1), {"vals": source("for-loop-1", "ys")})
     assert shown(resolved) == {"vals": ["x"]}
 
@@ -155,7 +121,8 @@ async def test_a_loop_skipped_by_its_own_condition_has_no_output() -> None:
         await consume(LOOP, LOOP_TASK, loop_rows({}, 3), {"vals": source("for-loop-1", "ys")})
 
 
-async def test_an_empty_loop_gives_an_empty_list_through_enclosing_dags() -> None:
+async def test_collected_empty_through_dag() -> None:
+    """D6: upstream does not find the output."""
     components = {
         **LOOP,
         "outer": dag(LOOP_TASK, {"up": from_one("for-loop-1", "ys")}),
@@ -200,7 +167,7 @@ async def test_a_one_of_output_is_that_of_the_branch_taken() -> None:
 NESTED = {
     "outer": dag(
         {
-            "for-loop-4": task_of("inner", **EACH),
+            "for-loop-4": task_of("inner", **each()),
             "inside": task_of("consumer", {"ys": source("for-loop-4", "ys")}),
         },
         {"ys": from_one("for-loop-4", "ys")},
@@ -222,7 +189,8 @@ def nested_rows(*, head_type: str = "LOOP") -> list[PipelineTask]:
 
 @pytest.mark.parametrize("head_type", ["LOOP", "DAG"])
 async def test_nested_loops_give_nested_lists(head_type: str) -> None:
-    tasks = {"for-loop-2": task_of("outer", **EACH)}
+    """D5, D6: upstream types the inner head DAG, flattens the lists and drops equal values."""
+    tasks = {"for-loop-2": task_of("outer", **each())}
     rows = ListedRows(nested_rows(head_type=head_type))
     resolved = await consume(NESTED, tasks, rows, {"nums": source("for-loop-2", "ys")})
     assert shown(resolved) == {"nums": [[8, 10, 12]] * 3}
@@ -230,7 +198,7 @@ async def test_nested_loops_give_nested_lists(head_type: str) -> None:
 
 
 async def test_inside_the_outer_loop_the_inner_loop_gives_its_own_list() -> None:
-    spec = spec_of({"work": leaf(), "consumer": leaf(), **NESTED}, {"for-loop-2": task_of("outer", **EACH)})
+    spec = spec_of({"work": leaf(), "consumer": leaf(), **NESTED}, {"for-loop-2": task_of("outer", **each())})
     rows = nested_rows()
     context = context_of(spec, "for-loop-2.inside", rows=rows, parent=rows[0], iteration=0)
     entry = entry_of(await resolve_inputs(context), "ys")
@@ -246,9 +214,7 @@ CONDITIONAL = {
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(2, [4, 6]), (9, [])])
-async def test_a_condition_in_a_loop_leaves_out_its_skipped_iterations(
-    threshold: int, expected: list[int]
-) -> None:
+async def test_collected_conditional(threshold: int, expected: list[int]) -> None:
     rows = [row("L", "for-loop-1", count=3, type="LOOP")]
     for index, value in enumerate([1, 2, 3]):
         taken = value >= threshold
@@ -263,7 +229,9 @@ async def test_a_condition_in_a_loop_leaves_out_its_skipped_iterations(
 
 async def test_collected_artifacts_are_flat_in_outer_then_inner_order() -> None:
     components = {
-        "outer": dag({"for-loop-4": task_of("inner", **EACH)}, {}, {"all": selectors(("for-loop-4", "all"))}),
+        "outer": dag(
+            {"for-loop-4": task_of("inner", **each())}, {}, {"all": selectors(("for-loop-4", "all"))}
+        ),
         "inner": dag({"condition-5": task_of("branch")}, {}, {"all": selectors(("condition-5", "one"))}),
         "branch": dag({"make": task_of("work")}, {}, {"one": selectors(("make", "data"))}),
     }
@@ -279,7 +247,7 @@ async def test_collected_artifacts_are_flat_in_outer_then_inner_order() -> None:
     random.Random(1).shuffle(rows)
     resolved = await consume(
         components,
-        {"for-loop-2": task_of("outer", **EACH)},
+        {"for-loop-2": task_of("outer", **each())},
         rows,
         wired_artifacts={"all": artifact_source("for-loop-2", "all")},
     )
@@ -343,9 +311,7 @@ def propagated(*entries: tuple[Any, str, int | None]) -> list[dict[str, Any]]:
         (propagated(("b", "ITERATOR_OUTPUT", 1), ("a", "ITERATOR_OUTPUT", None)), ["b", "a"]),
     ],
 )
-async def test_what_was_propagated_is_read_where_no_selector_leads(
-    entries: list[dict[str, Any]], value: Any
-) -> None:
+async def test_propagated_fallback_contract(entries: list[dict[str, Any]], value: Any) -> None:
     rows = [row("D", "group", type="DAG", outputs=entries)]
     resolved = await consume(
         {"group": dag({})}, {"group": task_of("group")}, rows, {"x": source("group", "up")}
@@ -367,9 +333,7 @@ async def test_what_was_propagated_is_read_where_no_selector_leads(
         ([], "parameter with producer key up not found"),
     ],
 )
-async def test_propagated_entries_that_contradict_each_other_are_an_error(
-    entries: list[dict[str, Any]], text: str
-) -> None:
+async def test_propagated_fallback_contract_errors(entries: list[dict[str, Any]], text: str) -> None:
     rows = [row("D", "group", type="DAG", outputs=entries)]
     with pytest.raises(ResolutionError, match=text):
         await consume({"group": dag({})}, {"group": task_of("group")}, rows, {"x": source("group", "up")})
@@ -416,7 +380,7 @@ def test_the_order_in_which_rows_are_listed_never_matters(shuffler: random.Rando
     before = [one.to_wire() for one in rows]
     shuffled = list(rows)
     shuffler.shuffle(shuffled)
-    tasks = {"for-loop-2": task_of("outer", **EACH)}
+    tasks = {"for-loop-2": task_of("outer", **each())}
     resolved = asyncio.run(consume(NESTED, tasks, shuffled, {"nums": source("for-loop-2", "ys")}))
     assert shown(resolved) == {"nums": [[8, 10, 12]] * 3}
     assert [one.to_wire() for one in rows] == before

@@ -45,7 +45,7 @@ def items(*values: Any) -> list[dict[str, Any]]:
     ]
 
 
-async def test_a_loop_item_is_picked_by_its_iteration() -> None:
+async def test_loop_item_by_index() -> None:
     resolved = await resolve_task(
         task_of("c", {"num": component_input(ITEM)}),
         leaf({"num": "NUMBER_INTEGER"}),
@@ -68,13 +68,15 @@ async def test_iteration_zero_is_an_iteration() -> None:
 
 
 @pytest.mark.parametrize("inputs", [items(4), items(4, 5)])
-async def test_an_iteration_without_item_is_an_error(inputs: list[dict[str, Any]]) -> None:
+async def test_loop_wrong_index(inputs: list[dict[str, Any]]) -> None:
+    """D10: upstream silently takes the first item."""
     with pytest.raises(ResolutionError, match=f"no value for iteration 7 of input parameter {ITEM}"):
         await resolve_task(task_of("c", {"num": component_input(ITEM)}), leaf(), inputs=inputs, iteration=7)
 
 
 @pytest.mark.parametrize("values", [(None,), (None, 1)])
-async def test_a_null_item_is_null_however_many_items_there_are(values: tuple[Any, ...]) -> None:
+async def test_loop_null_item(values: tuple[Any, ...]) -> None:
+    """D11: upstream looks for null only where there is one item."""
     with pytest.raises(NullInputError, match="the resolved input is null"):
         await resolve_task(
             task_of("c", {"num": component_input(ITEM)}),
@@ -84,7 +86,7 @@ async def test_a_null_item_is_null_however_many_items_there_are(values: tuple[An
         )
 
 
-async def test_an_input_that_is_no_loop_item_is_taken_in_every_iteration() -> None:
+async def test_loop_named_input_not_iterator() -> None:
     outer = parameter("outer", "2", "COMPONENT_INPUT", task_name="for-loop-2", iteration="1")
     for iteration in (None, 0, 3):
         resolved = await resolve_task(
@@ -104,6 +106,7 @@ async def test_of_stale_entries_the_given_value_wins_over_the_default_then_the_l
 
 
 async def test_an_entry_without_producer_counts_as_the_parents_own() -> None:
+    """D20: upstream fails, although the API calls the producer optional."""
     resolved = await resolve_task(
         task_of("c", {"x": component_input("k")}), leaf(), inputs=[parameter("k", 1)], iteration=2
     )
@@ -150,7 +153,8 @@ LOOP = {
 
 
 @pytest.mark.parametrize(("value", "declared"), [("s3", "STRING"), (3, "NUMBER_INTEGER")])
-async def test_a_sibling_of_the_same_iteration_gives_a_scalar_not_a_list(value: Any, declared: str) -> None:
+async def test_loop_sibling_param(value: Any, declared: str) -> None:
+    """D1: upstream wraps the output in a list."""
     spec = spec_of(
         {"loop": LOOP, "leaf": leaf(), "consumer": leaf({"x": declared})},
         {"for-loop-1": task_of("loop", parameterIterator={"items": {"raw": "[1,2,3]"}, "itemInput": "i"})},
@@ -181,6 +185,7 @@ async def test_a_sibling_of_the_same_iteration_gives_a_scalar_not_a_list(value: 
     ],
 )
 async def test_a_missing_output_is_an_error_that_names_it(rows: list[Any], text: str) -> None:
+    """D22: upstream does not say which input."""
     with pytest.raises(ResolutionError) as caught:
         await resolve_task(
             task_of("c", {"text": task_output("make")}),
@@ -193,7 +198,8 @@ async def test_a_missing_output_is_an_error_that_names_it(rows: list[Any], text:
 
 
 @pytest.mark.parametrize("rows", [[], [row("t7", "make", state="FAILED")]])
-async def test_a_task_that_ignores_upstream_failure_gets_its_default(rows: list[Any]) -> None:
+async def test_ignore_upstream_failure(rows: list[Any]) -> None:
+    """D12: upstream fails although the input has a default."""
     policy = {"triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
     wired = {"text": task_output("make"), "more": task_output("make")}
     declared = {
@@ -226,7 +232,7 @@ NULL_SOURCES: dict[str, dict[str, Any]] = {
         (None, NullInputError, None),
     ],
 )
-async def test_null_follows_the_table(source: str, declared: Any, expected: Any, of_output: Any) -> None:
+async def test_required_null(source: str, declared: Any, expected: Any, of_output: Any) -> None:
     wanted = of_output if source == "null output" else expected
     resolving = resolve_task(
         task_of("c", {"x": NULL_SOURCES[source]}),
@@ -251,7 +257,7 @@ async def test_absent_is_null_like_an_explicit_null() -> None:
         await resolve_task(task_of("c", {"x": component_input("k")}), leaf({"x": "STRING"}), inputs=[unset])
 
 
-async def test_the_example_of_defaults_and_omissions_resolves_as_written() -> None:
+async def test_optional_null_default_omit() -> None:
     component = leaf(
         {
             "a": "STRING",
@@ -279,7 +285,7 @@ async def test_a_default_is_used_verbatim() -> None:
     assert shown(resolved) == {"x": 5}
 
 
-async def test_an_unwired_required_parameter_is_an_error() -> None:
+async def test_required_missing() -> None:
     with pytest.raises(
         ResolutionError, match='neither value nor default value provided for non-optional parameter "x"'
     ):
@@ -293,6 +299,7 @@ async def test_task_config_inputs_are_skipped_wired_or_not() -> None:
 
 
 async def test_deprecated_types_are_types() -> None:
+    """D17: upstream rejects every value of such an input."""
     component = leaf({"i": {"type": "INT"}, "d": {"type": "DOUBLE"}, "s": {"type": "STRING"}})
     inputs = [parameter("n", 3)]
     wired = {key: component_input("n") for key in "ids"}
@@ -323,7 +330,8 @@ async def test_loop_sub_variables_are_selected_before_the_type_counts(
     assert shown(resolved) == {"x": value}
 
 
-async def test_a_selected_null_is_the_null_condition() -> None:
+async def test_selector_null() -> None:
+    """D29: upstream cannot convert it."""
     wired = {"x": component_input("item", parameterExpressionSelector='parseJson(string_value)["a"]')}
     inputs = [parameter("item", {"a": None})]
     optional = {"parameterType": "STRING", "isOptional": True, "defaultValue": "d"}
@@ -367,7 +375,7 @@ async def test_the_first_failing_input_in_key_order_is_reported() -> None:
             await resolve_task(task_of("c", wired), leaf(declared))
 
 
-async def test_pod_settings_resolve_without_an_interface() -> None:
+async def test_k8s_optional_inputs() -> None:
     context = context_of(
         spec_of({"c": leaf({"k": "LIST"})}, {"t": task_of("c")}),
         "t",
@@ -393,6 +401,7 @@ async def test_pod_settings_resolve_without_an_interface() -> None:
 
 
 def test_resource_texts_take_numbers_in_place() -> None:
+    """D28: upstream makes a number an empty text."""
     values: dict[str, Any] = {"pipelinechannel--gpus": 2.0, "tag": "v1", "nothing": None}
     replace = resolve_parameter_or_pipeline_channel
     assert replace("{{$.inputs.parameters['pipelinechannel--gpus']}}", values) == "2"

@@ -30,6 +30,7 @@ async def test_below_a_loop_head_the_iteration_decides() -> None:
 
 
 async def test_below_a_nested_dag_the_parent_decides() -> None:
+    """D21: exit hooks inside loops may come without an iteration index."""
     assert await find(T3, "b", 1, ROWS, loop=False) == "t4"
     assert await find(T3, "b", None, ROWS, loop=False) == "t4"
 

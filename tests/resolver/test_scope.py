@@ -1,5 +1,7 @@
 """Scope paths. Oracle: the tables and texts of spec RESOLVER 2.2."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from resolver.scope import MAX_DEPTH, ScopeError, ScopePath
@@ -21,7 +23,7 @@ SPEC = spec_of(
 )
 
 
-def test_pushing_appends_the_task_and_leaves_the_path_as_it_was() -> None:
+def test_scope_push_pop() -> None:
     path = ScopePath.from_dot(SPEC, "root.sub.for-loop-2")
     deeper = path.push("work")
     assert deeper.dot == "root.sub.for-loop-2.work"
@@ -34,13 +36,25 @@ def test_pushing_appends_the_task_and_leaves_the_path_as_it_was() -> None:
     assert deeper.root.task is None
 
 
-def test_the_empty_path_has_no_entries() -> None:
+def test_scope_immutable() -> None:
+    """D19: upstream's copies share one list, and what one of them pushes the others see."""
+    path = ScopePath.from_dot(SPEC, "root")
+    one, two = path.push("pre"), path.push("sub")
+    assert (path.dot, one.dot, two.dot) == ("root", "root.pre", "root.sub")
+    assert two.push("for-loop-2").parent == two
+    with pytest.raises(FrozenInstanceError):
+        setattr(path, "entries", ())  # noqa: B010 (the type checker knows that it is frozen)
+    assert isinstance(path.entries, tuple)
+
+
+def test_scope_empty() -> None:
+    """D19: upstream follows a null pointer here."""
     path = ScopePath.from_dot(SPEC, "")
     assert (path.size, path.dot, path.last, path.root) == (0, "", None, None)
     assert path.parent.size == 0
 
 
-def test_a_child_task_may_be_called_root() -> None:
+def test_scope_child_named_root() -> None:
     assert ScopePath.from_dot(SPEC, "root.root").push("for-loop-2").dot == "root.root.for-loop-2"
 
 
@@ -53,19 +67,19 @@ def test_a_child_task_may_be_called_root() -> None:
         ("root.sub.for-loop-2", "lost", "component comp-none is not found"),
     ],
 )
-def test_pushing_what_is_not_there_says_so(base: str, key: str, text: str) -> None:
+def test_scope_errors(base: str, key: str, text: str) -> None:
     with pytest.raises(ScopeError) as caught:
         ScopePath.from_dot(SPEC, base).push(key)
     assert str(caught.value) == text
 
 
-def test_building_from_dots_names_the_task_that_failed() -> None:
+def test_scope_errors_name_the_task() -> None:
     with pytest.raises(ScopeError) as caught:
         ScopePath.from_dot(SPEC, "root.nope")
     assert str(caught.value) == 'failed to build scope path at task "nope": task nope is not found'
 
 
-def test_without_a_spec_there_is_no_path() -> None:
+def test_scope_errors_without_a_spec() -> None:
     with pytest.raises(ScopeError, match="PipelineSpec is nil"):
         ScopePath.from_dot(None, "root")
 

@@ -51,7 +51,7 @@ JSON = st.recursive(
         (["<&>\u2028\u2029é😀"], '["\\u003c\\u0026\\u003e\\u2028\\u2029é😀"]'),
     ],
 )
-def test_the_text_of_a_value_follows_the_table(value: Any, text: str) -> None:
+def test_number_text_table(value: Any, text: str) -> None:
     assert value_to_text(value) == text
 
 
@@ -171,7 +171,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("declared", ACCEPTED)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_declared_type_accepts_its_kind_only(declared: ParameterType, kind: str) -> None:
+def test_normalise_matrix(declared: ParameterType, kind: str) -> None:
     if ACCEPTED[declared] == kind:
         assert normalise(KINDS[kind], declared, "x") is KINDS[kind]
         return
@@ -184,7 +184,7 @@ def test_a_declared_type_accepts_its_kind_only(declared: ParameterType, kind: st
     ("value", "text"),
     [("s", "s"), (1.0, "1"), (True, "true"), ([1, "a"], '[1,"a"]'), ({"a": None}, '{"a":null}'), (None, "")],
 )
-def test_a_string_accepts_everything_as_text(value: Any, text: str) -> None:
+def test_normalise_json_text(value: Any, text: str) -> None:
     assert normalise(value, ParameterType.STRING, "x") == text
 
 
@@ -205,7 +205,7 @@ def test_null_is_no_value_of_other_types() -> None:
         (False, [False], True),
     ],
 )
-def test_literals_allow_equal_values_of_the_same_kind(value: Any, literals: list[Any], allowed: bool) -> None:
+def test_literals_ok_and_rejected(value: Any, literals: list[Any], allowed: bool) -> None:
     if allowed:
         check_literals(value, literals, "x")
         return
