@@ -69,7 +69,10 @@ class _Resolver:
         value = self._values.get(name, UNSET)
         if value is UNSET and not (name in self._declared and self._declared[name].is_optional):
             raise PodSpecError(f'parameter "{name}" not found in executor input')
-        return value_to_text(value)
+        text = value_to_text(value)
+        if "\0" in text:
+            raise PodSpecError(f'parameter "{name}" holds a NUL character, which no command line can carry')
+        return text
 
     def _parts(self, structure: Mapping[str, Any]) -> str | list[str]:
         """What a structure stands for: one string, or the list of strings of an ``IfPresent``."""

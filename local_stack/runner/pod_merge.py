@@ -1,8 +1,8 @@
 """Kubernetes' strategic merge patch for pod specs (spec LAUNCHER E5.1, PODSPEC 2.2).
 
 Pure: neither argument is changed. Maps merge, ``null`` deletes, lists with a merge key merge by it, all
-other lists are replaced. The directives ``$patch: delete|replace|merge``,
-``$deleteFromPrimitiveList`` and ``$retainKeys`` of entries are honoured where Kubernetes honours them.
+other lists are replaced. The directives ``$patch: delete|replace``, ``$deleteFromPrimitiveList`` and
+``$retainKeys`` of entries are honoured where Kubernetes honours them.
 """
 
 import json
@@ -15,7 +15,6 @@ from local_stack.runner.errors import NodeError
 _DIRECTIVE: Final = "$patch"
 _RETAIN_KEYS: Final = "$retainKeys"
 _DELETE_FROM_LIST: Final = "$deleteFromPrimitiveList/"
-_ELEMENT_ORDER: Final = "$setElementOrder/"
 
 MERGE_KEYS: Final[Mapping[str, str]] = {
     "containers": "name",
@@ -71,37 +70,35 @@ def merge_pod_spec(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[st
 def _merge_maps(base: Mapping[str, Any], patch: Mapping[str, Any], parent: str) -> dict[str, Any]:
     directive = patch.get(_DIRECTIVE)
     if directive == "replace":
-        return {key: _without_directives(value) for key, value in patch.items() if key != _DIRECTIVE}
+        return {key: _as_read(value) for key, value in patch.items() if key != _DIRECTIVE}
     if directive == "delete":
         return {}
-    if directive not in (None, "merge"):
-        raise NodeError(f"podSpecPatch: unknown $patch directive {directive!r}")
-    merged = deepcopy(dict(base))
-    if _RETAIN_KEYS in patch:
-        merged = {key: value for key, value in merged.items() if key in patch[_RETAIN_KEYS]}
+    if directive is not None:
+        raise NodeError(f"podSpecPatch: unknown $patch directive {directive!r} in a map")
+    kept = patch.get(_RETAIN_KEYS, base)
+    merged = {key: deepcopy(value) for key, value in base.items() if key in kept}
     for key, value in patch.items():
         if key.startswith(_DELETE_FROM_LIST):
             name = key.removeprefix(_DELETE_FROM_LIST)
             merged[name] = [item for item in merged.get(name) or () if item not in value]
-        elif key in (_DIRECTIVE, _RETAIN_KEYS) or key.startswith(_ELEMENT_ORDER):
+        elif key.startswith("$"):
             continue
         elif value is None:
             merged.pop(key, None)
-        else:
-            merged[key] = _merge_values(merged.get(key), value, key, parent)
+        elif merged.get(key) is not None:
+            merged[key] = _merge_values(merged[key], value, key, parent)
+        elif not _is_directive(value):
+            merged[key] = _new_value(value)
     return merged
 
 
 def _merge_values(base: Any, patch: Any, key: str, parent: str) -> Any:
-    if isinstance(patch, Mapping):
+    if isinstance(patch, Mapping) and isinstance(base, Mapping):
         # What is below a list of containers is a container's field; maps keep their own name as parent.
-        return _merge_maps(base if isinstance(base, Mapping) else {}, patch, key)
-    if isinstance(patch, list):
+        return _merge_maps(base, patch, key)
+    if isinstance(patch, list) and isinstance(base, list):
         merge_key = _merge_key(key, parent)
         if merge_key is not None:
-            if not isinstance(base, list):
-                # Kubernetes keeps a list that the base lacks as it is, duplicates included.
-                return _new_entries(patch)
             return _merge_lists(base, patch, merge_key, key)
     return deepcopy(patch)
 
@@ -113,35 +110,31 @@ def _merge_key(key: str, parent: str) -> str | None:
     return MERGE_KEYS.get(key) if parent == "" else None
 
 
-def _new_entries(patch: Sequence[Any]) -> list[Any]:
-    return [
-        _without_directives(entry)
-        for entry in patch
-        if not (isinstance(entry, Mapping) and entry.get(_DIRECTIVE) == "delete")
-    ]
-
-
 def _merge_lists(base: Sequence[Any], patch: Sequence[Any], merge_key: str, name: str) -> list[Any]:
-    if any(isinstance(entry, Mapping) and entry.get(_DIRECTIVE) == "replace" for entry in patch):
-        return [
-            _without_directives(entry)
-            for entry in patch
-            if not (isinstance(entry, Mapping) and _DIRECTIVE in entry)
-        ]
-    entries: dict[Any, dict[str, Any]] = {entry[merge_key]: entry for entry in base}
-    patched: list[Any] = []
+    directives = [entry.get(_DIRECTIVE) if isinstance(entry, Mapping) else None for entry in patch]
+    if unknown := set(directives) - {None, "replace", "delete"}:
+        raise NodeError(f"podSpecPatch: unknown $patch directive {unknown.pop()!r} in {name}")
+    if "replace" in directives:
+        return [_as_read(entry) for entry in patch if not _is_directive(entry)]
     for entry in patch:
         if not isinstance(entry, Mapping) or merge_key not in entry:
             raise NodeError(f"podSpecPatch: an entry of {name} has no {merge_key}")
-        identity = entry[merge_key]
-        if entry.get(_DIRECTIVE) == "delete":
-            entries.pop(identity, None)
+    # Deletions come first, wherever they stand: an entry beside one is a new entry.
+    deleted = [entry[merge_key] for entry in patch if _is_directive(entry)]
+    entries: dict[Any, dict[str, Any]] = {
+        entry[merge_key]: entry for entry in base if entry[merge_key] not in deleted
+    }
+    order = list(entries)
+    patched: list[Any] = []
+    for entry in patch:
+        if _is_directive(entry):
             continue
-        entries[identity] = _merge_maps(entries.get(identity, {}), entry, name)
+        identity = entry[merge_key]
+        there = entries.get(identity)
+        entries[identity] = _as_read(entry) if there is None else _merge_maps(there, entry, name)
         if identity not in patched:
             patched.append(identity)
-    order = _merged_order([entry[merge_key] for entry in base if entry[merge_key] in entries], patched)
-    return [entries[identity] for identity in order]
+    return [entries[identity] for identity in _merged_order(order, patched)]
 
 
 def _merged_order(base: Sequence[Any], patched: Sequence[Any]) -> list[Any]:
@@ -158,14 +151,29 @@ def _merged_order(base: Sequence[Any], patched: Sequence[Any]) -> list[Any]:
     return order + waiting
 
 
-def _without_directives(value: Any) -> Any:
-    """A patch part that stands on its own: directives and nulls removed."""
+def _is_directive(value: Any) -> bool:
+    return isinstance(value, Mapping) and _DIRECTIVE in value
+
+
+def _new_value(value: Any) -> Any:
+    """A patch's value for a field that the base lacks: as it is, duplicates too, but nothing to apply."""
     if isinstance(value, Mapping):
         return {
-            key: _without_directives(item)
+            key: _new_value(item)
             for key, item in value.items()
-            if item is not None and not key.startswith("$")
+            if item is not None and not key.startswith("$") and not _is_directive(item)
         }
     if isinstance(value, list):
-        return [_without_directives(item) for item in value]
+        return [_new_value(item) for item in value if not _is_directive(item)]
+    return value
+
+
+def _as_read(value: Any) -> Any:
+    """What Kubernetes reads in a part that no merge touches: null is unset, a directive an unknown field."""
+    if isinstance(value, Mapping):
+        return {
+            key: _as_read(item) for key, item in value.items() if item is not None and not key.startswith("$")
+        }
+    if isinstance(value, list):
+        return [_as_read(item) for item in value]
     return value

@@ -4,11 +4,13 @@ Argo's substitution quotes the text as Go's ``strconv.Quote`` does and scans it 
 expands ``$`` in commands and arguments (spec PODSPEC 2.5). The simulations are independent of the encoder.
 """
 
+import asyncio
+import itertools
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driver_plugin.podspec.encoding import encode_executor_input, encode_patch, redacted_patch
@@ -23,6 +25,7 @@ from tests.driver_plugin.podspec.examples import (
     main_of,
     patch_text,
 )
+from tests.driver_plugin.podspec.executor_pod import executor_pod, started_command
 
 HARD = [
     "pa$$word",
@@ -106,6 +109,37 @@ def test_patch_survives_argo_whatever_it_holds(value: Any) -> None:
     assert text.isascii()
     assert "{{" not in text
     assert json.loads(through_argo(text)) == {"containers": [{"value": value}]}
+
+
+HARD_PIECES = st.sampled_from(
+    [
+        *("{{", "}}", "{{workflow.name}}", "{{=1}}", "{{$}}", "$", "$$", "$(NAMESPACE)", "$(", ")"),
+        *("\\", '"', "'", "\x7f", "\x01", "\n", "\u2028", "é", "😀", "<", "&"),
+    ]
+)
+# Not NUL: no process can get one, and the driver says so.
+ARGUMENTS = st.text(max_size=20).filter(lambda text: "\0" not in text) | st.lists(
+    HARD_PIECES, max_size=6
+).map("".join)
+
+
+@settings(deadline=None, max_examples=60)
+@given(text=ARGUMENTS, value=JSON_VALUES)
+def test_user_data_reaches_the_executors_command_line_unchanged(text: str, value: Any) -> None:
+    patch = asyncio.run(
+        patch_text(
+            inputs={"parameterValues": {"text": text, "value": value}},
+            container={
+                "command": ["run", "{{$.inputs.parameters['text']}}"],
+                "args": ["a={{$.inputs.parameters['text']}}", "$(NAMESPACE)"],
+            },
+        )
+    )
+    command = started_command(executor_pod(through_argo(patch)))
+    given_flags = dict(itertools.pairwise(command[: command.index("--")]))
+    executor_input = json.loads(given_flags["--executor_input"])
+    assert executor_input["inputs"]["parameterValues"] == {"text": text, "value": value}
+    assert command[command.index("--") + 1 :] == ["run", text, f"a={text}", "team-a"]
 
 
 @pytest.mark.parametrize("value", [3, 3.0, 1e20])

@@ -160,3 +160,16 @@ def test_error_names_the_part_of_the_command_line(element: str, message: str) ->
 @pytest.mark.parametrize("element", ['{"Concat": [broken', '{"IfPresent": {"x": $.outputs', '{"Other": []}'])
 def test_text_that_only_looks_like_a_structure_stays(element: str) -> None:
     assert resolve(element) == [element]
+
+
+@pytest.mark.parametrize("value", ["a\0b", ["\0"]])
+def test_nul_cannot_be_an_argument(value: Any) -> None:
+    given = ExecutorInput.parse({"inputs": {"parameterValues": {"v": value}}})
+    if isinstance(value, list):
+        # In JSON it is an escape sequence, which is no problem.
+        assert resolve_command_line([], [parameter("v")], executor_input=given, component=COMPONENT) == [
+            '["\\u0000"]'
+        ]
+    else:
+        with pytest.raises(PodSpecError, match='container args: parameter "v" holds a NUL character'):
+            resolve_command_line([], [parameter("v")], executor_input=given, component=COMPONENT)

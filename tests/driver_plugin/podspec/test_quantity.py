@@ -1,4 +1,4 @@
-"""Quantities: vectors of spec PODSPEC 5.3; ``kubectl`` is the oracle where it is installed."""
+"""Quantities: vectors of spec PODSPEC 5.3; where kubectl is installed, its answer to generated quantities."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driver_plugin.podspec.errors import QuantityError
@@ -43,6 +43,8 @@ MORE = {
     "-2Ki": "-2Ki",
     "01": "1",
 }
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 SUFFIX = st.sampled_from(["", *"numkMGTPE", "Ki", "Mi", "Gi", "Ti", "e-3", "e3", "E2", "e-7"])
 NUMBER = st.from_regex(r"[+-]?[0-9]{1,6}(\.[0-9]{0,4})?", fullmatch=True)
@@ -95,26 +97,71 @@ def test_value_is_the_decimal_times_its_suffix_rounded_away_from_zero(number: st
     assert 0 <= difference < Decimal("1e-9")
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_canonical_form_agrees_with_kubectl() -> None:
-    # Kubernetes prints 1000E as 1, a known fault of its encoder; it keeps the text of 01, +1 and 5.
-    texts = [*VECTORS, *MORE, "0.25", "750m", "3Ti", "2500k", "0.9Mi", "100n", "7e5", "123456789", "12.5e-3"]
+def rewritten_by_kubectl(texts: list[str]) -> dict[str, str]:
+    """Kubernetes' own text of each quantity, where it differs from what was given.
+
+    Kubernetes keeps the text of some quantities that are not canonical, such as 01, +1 and 5.; of those only
+    the value counts, which is compared here.
+    """
     hard = ",".join(f"example.com/q{index}={text}" for index, text in enumerate(texts))
     done = subprocess.run(
         ["kubectl", "create", "quota", "q", f"--hard={hard}", "--dry-run=client", "-o", "yaml"],
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     printed = yaml.safe_load(done.stdout)["spec"]["hard"]
     theirs = {text: str(printed[f"example.com/q{index}"]) for index, text in enumerate(texts)}
     assert {text: quantity_value(text) for text in texts} == {
         text: quantity_value(quantity) for text, quantity in theirs.items()
     }
-    rewritten = {text: quantity for text, quantity in theirs.items() if quantity != text}
-    assert len(rewritten) > 15
-    assert {text: canonical_quantity(text) for text in rewritten} == rewritten
+    return {text: quantity for text, quantity in theirs.items() if quantity != text}
+
+
+@needs_kubectl
+def test_canonical_form_agrees_with_kubectl() -> None:
+    theirs = rewritten_by_kubectl([*VECTORS, *MORE, "750m", "2500k", "0.9Mi", "7e5", "123456789", "12.5e-3"])
+    assert len(theirs) > 15
+    assert {text: canonical_quantity(text) for text in theirs} == theirs
+
+
+# Kubernetes prints 1000E as 1, a fault of its encoder, so exa stays small here.
+GENERATED = st.builds(
+    str.__add__,
+    st.from_regex(r"[+-]?([0-9]{1,12}(\.[0-9]{0,10})?|\.[0-9]{1,10})", fullmatch=True),
+    st.sampled_from(
+        ["", *"numkMGTP", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e-7", "e-3", "e0", "e3", "E2", "E+12"]
+    ),
+) | st.builds(str.__add__, st.from_regex(r"[0-9]{1,3}(\.[0-9]{0,10})?", fullmatch=True), st.just("E"))
+
+
+@needs_kubectl
+@settings(deadline=None, max_examples=10)
+@given(texts=st.lists(GENERATED, min_size=30, max_size=60, unique=True))
+def test_canonical_form_agrees_with_kubectl_on_generated_quantities(texts: list[str]) -> None:
+    theirs = rewritten_by_kubectl(texts)
+    assert {text: canonical_quantity(text) for text in theirs} == theirs
+
+
+@needs_kubectl
+@settings(deadline=None, max_examples=25)
+@given(text=st.text(alphabet="01.+-eEnumkKMGTPi _", min_size=1, max_size=5).filter(lambda text: text.strip()))
+def test_what_kubectl_refuses_is_refused_and_nothing_else(text: str) -> None:
+    done = subprocess.run(
+        ["kubectl", "create", "quota", "q", f"--hard=a/a={text}", "--dry-run=client", "-o", "name"],
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    try:
+        canonical_quantity(text)
+    except QuantityError:
+        # Kubernetes reads these as zero; they are mistakes.
+        zero = re.fullmatch(r"[+-]?\.?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?", text)
+        assert done.returncode != 0 or zero
+    else:
+        assert done.returncode == 0
 
 
 def test_messages_quote_the_text() -> None:

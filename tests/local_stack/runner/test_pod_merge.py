@@ -68,6 +68,13 @@ _PATCHES: dict[str, dict[str, Any]] = {
     "delete directive": {"containers": [{"name": "wait", "$patch": "delete"}]},
     "replace directive in a map": {"nodeSelector": {"$patch": "replace", "only": "this"}},
     "replace directive in a list": {"volumes": [{"$patch": "replace"}, {"name": "only", "emptyDir": {}}]},
+    "replace directive in a map that the base lacks": {"affinity": {"$patch": "replace", "nodeAffinity": {}}},
+    "replace directive in a list that the base lacks": {
+        "imagePullSecrets": [{"$patch": "replace"}, {"name": "s"}]
+    },
+    "a delete does not reach the entry beside it": {
+        "volumes": [{"name": "v1", "hostPath": {"path": "/x"}}, {"name": "v1", "$patch": "delete"}]
+    },
     "duplicates fold when the base has the list": {
         "containers": [
             {
@@ -136,6 +143,19 @@ def test_a_patch_may_be_json_yaml_or_empty() -> None:
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(NodeError, match="podSpecPatch"):
         read_patch(text)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"nodeSelector": {"$patch": "merge", "a": "b"}},
+        {"containers": [{"name": "main", "$patch": "merge"}]},
+        {"containers": [{"name": "main", "$patch": "keep"}]},
+    ],
+)
+def test_a_directive_that_kubernetes_refuses_is_refused(patch: dict[str, Any]) -> None:
+    with pytest.raises(NodeError, match=r"unknown \$patch directive"):
+        merge_pod_spec(_BASE, patch)
 
 
 def test_an_entry_without_its_merge_key_is_refused() -> None:
