@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -39,6 +38,8 @@ _KEEP_ALIVE_SECONDS: Final = 30.0
 _CONNECTIONS: Final = 100
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_BODY: Final = object()
+_EXTENSIONS: Final = {"timeout": {"connect": _CONNECT_SECONDS}}
+"""The time-out of the whole attempt is :meth:`ApiTransport._exchange`'s own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ class ApiTransport:
         self.retry_deadline_seconds = retry_deadline_seconds
         self._observer = observer
         self.backoff = backoff or Backoff()
-        self._client: httpx.AsyncClient | None = None
+        self._client: AiohttpTransport | None = None
 
     async def aclose(self) -> None:
         """Close all connections; a later call would open new ones."""
@@ -177,13 +178,17 @@ class ApiTransport:
         answer: httpx.Response | None = None
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._session().request(
-                    operation.method,
-                    self._base + path,
-                    params=httpx.QueryParams(list(request.query)) if request.query else None,
-                    content=content,
-                    headers=headers,
+                answer = await self._session().handle_async_request(
+                    httpx.Request(
+                        operation.method,
+                        self._base + path,
+                        params=httpx.QueryParams(list(request.query)) if request.query else None,
+                        content=content,
+                        headers=headers,
+                        extensions=_EXTENSIONS,
+                    )
                 )
+                await answer.aread()
         except TimeoutError as error:
             raise _unreachable(operation, path, f"no answer within {seconds:.3g} s") from error
         except httpx.HTTPError as error:
@@ -210,21 +215,16 @@ class ApiTransport:
                 )
             )
 
-    def _session(self) -> httpx.AsyncClient:
-        """The shared session, opened in the event loop of the first call."""
+    def _session(self) -> AiohttpTransport:
+        """The shared session, opened in the event loop of the first call.
+
+        A bare transport: it follows no redirect and keeps no cookie of one tenant's answer for another
+        tenant's call, and an ``httpx.AsyncClient`` around it would cost as much again per request.
+        """
         if self._client is None:
             trust = self._trust()
-            self._client = httpx.AsyncClient(
-                transport=AiohttpTransport(
-                    verify=trust, proxy=_environment_proxy(self._url), client=partial(_connections, trust)
-                ),
-                verify=trust,
-                trust_env=False,
-                follow_redirects=False,
-                # The time-out of the whole attempt is the caller's, around all of this.
-                timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-                # Cookies of one tenant's answer must not travel with another tenant's call.
-                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            self._client = AiohttpTransport(
+                verify=trust, proxy=_environment_proxy(self._url), client=partial(_connections, trust)
             )
         return self._client
 
