@@ -1,24 +1,28 @@
 """What the process remembers of runs: only what cannot change, bounded in entries and in bytes.
 
 A run's pipeline spec is immutable and large; the identity of a task row (type, place, loop position) does
-not change either. Both cost a read to get and nothing to lose (spec DRIVER 14). Keys hold the run id, so
-what is remembered reaches only calls that are bound to that run.
+not change either, nor do the inputs of a DAG row once its children start. All cost a read to get and nothing
+to lose (spec DRIVER 14). Keys hold the run id, so what is remembered reaches only calls that are bound to
+that run.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
 from kfp_api.ir.load import Pipeline
-from kfp_api.messages import PipelineTask, Run, TaskType
+from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskType
 
 _DEFAULT_RUNS: Final = 256
 _DEFAULT_BYTES: Final = 64 * 1024 * 1024
 _DEFAULT_TASKS: Final = 20_000
-_DEFAULT_LOOPS: Final = 1_000
-_DEFAULT_LOOP_BYTES: Final = 16 * 1024 * 1024
+_DEFAULT_PARENTS: Final = 1_000
+_DEFAULT_PARENT_BYTES: Final = 16 * 1024 * 1024
+
+_PLUGIN_PROPERTIES: Final = "plugins."
+"""Custom properties under this prefix are handed down to children (spec DRIVER 12.4)."""
 
 _Value = TypeVar("_Value")
 
@@ -83,7 +87,7 @@ class RunCache:
         max_runs: runs remembered at most.
         max_bytes: bound of the summed JSON sizes of their pipeline specs.
         max_tasks: task identities remembered at most.
-        max_loop_bytes: bound of the summed JSON sizes of the loop heads' inputs.
+        max_parent_bytes: bound of the summed JSON sizes of the parent rows' inputs.
     """
 
     def __init__(
@@ -92,12 +96,12 @@ class RunCache:
         max_runs: int = _DEFAULT_RUNS,
         max_bytes: int = _DEFAULT_BYTES,
         max_tasks: int = _DEFAULT_TASKS,
-        max_loop_bytes: int = _DEFAULT_LOOP_BYTES,
+        max_parent_bytes: int = _DEFAULT_PARENT_BYTES,
     ) -> None:
         self._runs: BoundedCache[KnownRun] = BoundedCache(max_entries=max_runs, max_bytes=max_bytes)
         self._tasks: BoundedCache[PipelineTask] = BoundedCache(max_entries=max_tasks)
-        self._loops: BoundedCache[PipelineTask] = BoundedCache(
-            max_entries=_DEFAULT_LOOPS, max_bytes=max_loop_bytes
+        self._parents: BoundedCache[PipelineTask] = BoundedCache(
+            max_entries=_DEFAULT_PARENTS, max_bytes=max_parent_bytes
         )
 
     @property
@@ -129,24 +133,27 @@ class RunCache:
             self._tasks.put(task.run_id, task.task_id, value=identity)
         return identity
 
-    def loop(self, run_id: str, task_id: str) -> PipelineTask | None:
-        """A loop head with its inputs, as the tasks of its body see it."""
-        return self._loops.get(run_id, task_id)
+    def parent(self, run_id: str, task_id: str) -> PipelineTask | None:
+        """A DAG row as its children see it: place, inputs and plugin properties."""
+        return self._parents.get(run_id, task_id)
 
-    def remember_loop(self, task: PipelineTask) -> None:
-        """Keep a loop head's place and inputs: once its driver succeeded, they do not change.
+    def remember_parent(self, task: PipelineTask) -> None:
+        """Keep what the children of ``task`` see of it: once its driver succeeded, that does not change.
 
         A retry of the run keeps input parameters, and does not run a driver again that succeeded.
         """
-        if task.inputs is None:
-            return
-        head = _identity(task).model_copy(update={"inputs": task.inputs})
-        size = len(orjson.dumps(task.inputs.to_wire()))
-        self._loops.put(task.run_id, task.task_id, value=head, size=size)
+        properties = {
+            key: value for key, value in task.custom_properties.items() if key.startswith(_PLUGIN_PROPERTIES)
+        }
+        changes: dict[str, Any] = {"inputs": task.inputs}
+        if properties:
+            changes["status_metadata"] = StatusMetadata(custom_properties=properties)
+        seen = _identity(task).model_copy(update=changes)
+        self._parents.put(task.run_id, task.task_id, value=seen, size=len(orjson.dumps(seen.to_wire())))
 
-    def forget_loop(self, run_id: str, task_id: str) -> None:
-        """Drop a loop head, because its driver runs again."""
-        self._loops.drop(run_id, task_id)
+    def forget_parent(self, run_id: str, task_id: str) -> None:
+        """Drop a DAG row, because its driver runs again."""
+        self._parents.drop(run_id, task_id)
 
 
 def _identity(task: PipelineTask) -> PipelineTask:

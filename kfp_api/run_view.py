@@ -75,18 +75,17 @@ class RunView:
             return await self._read_task(task_id)
         return await self._once(("task", task_id), lambda: self._read_task(task_id))
 
-    async def enclosing(self, task_id: str) -> PipelineTask:
-        """The parent row of a call, with its inputs; a loop head is read once per process.
+    async def parent(self, task_id: str) -> PipelineTask:
+        """The parent row of a call, with its inputs and plugin properties; read once per process.
 
-        It lists all its items and children: reading it for each task of its body would cost the square
-        of the loop (spec DRIVER 14). Of a remembered loop head, state and outputs are empty.
+        It lists all its children, and a loop head all its items: reading it for each of its children would
+        cost the square of their number (spec DRIVER 14). Of a remembered row, state and outputs are empty.
         """
-        head = self._cache.loop(self.run_id, task_id)
-        if head is not None:
-            return head
+        known = self._cache.parent(self.run_id, task_id)
+        if known is not None:
+            return known
         task = await self.task(task_id)
-        if task.type is TaskType.LOOP:
-            self._cache.remember_loop(task)
+        self._cache.remember_parent(task)
         return task
 
     async def task_identity(self, task_id: str) -> PipelineTask:
@@ -149,11 +148,14 @@ class RunView:
         """Note a row that this call wrote, so that later reads of this call see it."""
         self._rows[task.task_id] = task
         self._cache.remember_task(task)
-        self._cache.forget_loop(task.run_id, task.task_id)
         if task.parent_task_id:
             self._parents[task.parent_task_id] = True
             for key in [key for key in self._children if key[0] == task.parent_task_id]:
                 del self._children[key]
+
+    def forget_parent(self, task_id: str) -> None:
+        """Drop what the process knows of a row as a parent: its driver runs again, its inputs may change."""
+        self._cache.forget_parent(self.run_id, task_id)
 
     def forget_children(self) -> None:
         """Drop what this call knows of children."""

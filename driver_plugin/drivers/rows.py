@@ -169,6 +169,7 @@ class TaskRowWriter:
             row = await self._run.task(row.task_id, fresh=True)
             attempt = decide_attempt(row, self._marker)
         self._run.remember(row)
+        self._run.forget_parent(row.task_id)
         return row, attempt
 
     def _metadata(

@@ -13,7 +13,7 @@ import pytest
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import ApiNotFoundError, ApiRequestError
 from kfp_api.ir.load import InvalidPipelineError
-from kfp_api.messages import PipelineTask, TaskState, TaskType, TypeAttributes
+from kfp_api.messages import PipelineTask, StatusMetadata, TaskState, TaskType, TypeAttributes
 from kfp_api.run_cache import BoundedCache
 from kfp_api.run_view import RunCache, RunView
 from kfp_api.transport import ApiCall
@@ -192,25 +192,37 @@ async def test_identity_of_a_row_is_remembered_beyond_the_call(rows: Rows) -> No
     assert known.state is TaskState.RUNTIME_STATE_UNSPECIFIED
 
 
-async def test_loop_head_is_read_once_per_process_until_its_driver_writes_again(rows: Rows) -> None:
+@pytest.mark.parametrize("kind", [TaskType.LOOP, TaskType.DAG])
+async def test_a_parent_is_read_once_per_process_until_its_driver_runs_again(
+    rows: Rows, kind: TaskType
+) -> None:
     root = await rows.add("root")
-    head = await rows.add("root.loop", parent=root, kind=TaskType.LOOP, count=3)
-    first = await rows.view().enclosing(head.task_id)
+    head = await rows.add("root.group", parent=root, kind=kind, count=3)
+    first = await rows.view().parent(head.task_id)
     rows.calls.clear()
-    again = await rows.view().enclosing(head.task_id)
+    again = await rows.view().parent(head.task_id)
     assert rows.calls == []
-    assert (again.inputs, again.iteration_count, again.scope_path) == (first.inputs, 3, "root.loop")
+    assert (again.inputs, again.iteration_count, again.scope_path) == (first.inputs, 3, "root.group")
     rows.view().remember(first)
-    await rows.view().enclosing(head.task_id)
+    await rows.view().parent(head.task_id)
+    assert rows.calls == [], "a status that a child's end writes changes no input"
+    rows.view().forget_parent(head.task_id)
+    await rows.view().parent(head.task_id)
     assert len(rows.calls) == 1
 
 
-async def test_other_parents_are_read_by_every_call(rows: Rows) -> None:
-    root = await rows.add("root")
-    for _ in range(2):
-        rows.calls.clear()
-        assert (await rows.view().enclosing(root.task_id)).task_id == root.task_id
-        assert len(rows.calls) == 1
+def test_a_remembered_parent_has_its_plugin_properties_and_no_state() -> None:
+    cache = RunCache()
+    properties = {"plugins.mlflow.run_id": "9a", "kfp_driver_attempt": "m", "driver_logs_uri": "s3://x"}
+    metadata = StatusMetadata(message="old", custom_properties=properties)
+    cache.remember_parent(
+        PipelineTask(task_id="t", run_id="r", state=TaskState.FAILED, status_metadata=metadata)
+    )
+    known = cache.parent("r", "t")
+    assert known is not None
+    assert known.custom_properties == {"plugins.mlflow.run_id": "9a"}
+    assert known.state is TaskState.RUNTIME_STATE_UNSPECIFIED
+    assert cache.parent("other", "t") is None
 
 
 @pytest.mark.parametrize(
