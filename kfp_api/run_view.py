@@ -37,7 +37,7 @@ class RunView:
         self._rows: dict[str, PipelineTask] = {}
         self._children: dict[tuple[str, str, int | None], list[PipelineTask]] = {}
         self._parents: dict[str, bool] = {}
-        self._flights: dict[Hashable, asyncio.Future[Any]] = {}
+        self._flights: dict[Hashable, _Flight] = {}
 
     async def run(self) -> Run:
         """The run itself, by the DEFAULT view; the one that :meth:`pipeline` read, if it read one."""
@@ -241,18 +241,29 @@ class RunView:
         return row
 
     async def _once(self, question: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Ask, or wait for the same question that is under way; a caller that gives up stops no other."""
+        """Ask, or wait for the same question that is under way; a caller that gives up stops no other.
+
+        When the last one gives up, the question is dropped: nothing asks on behalf of nobody.
+        """
         flight = self._flights.get(question)
         if flight is None:
-            flight = asyncio.ensure_future(ask())
-            self._flights[question] = flight
-            flight.add_done_callback(lambda done: self._landed(question, done))
-        return cast("_Answer", await asyncio.shield(flight))
+            flight = self._flights[question] = _Flight(asyncio.ensure_future(ask()))
+        flight.waiting += 1
+        try:
+            return cast("_Answer", await asyncio.shield(flight.answer))
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting:
+                self._flights.pop(question, None)
+                flight.answer.cancel()
 
-    def _landed(self, question: Hashable, flight: asyncio.Future[Any]) -> None:
-        self._flights.pop(question, None)
-        if not flight.cancelled():
-            flight.exception()  # all callers may be gone: then nobody else looks at it
+
+class _Flight:
+    """A question under way, and how many wait for its answer."""
+
+    def __init__(self, answer: "asyncio.Future[Any]") -> None:
+        self.answer = answer
+        self.waiting = 0
 
 
 def _equals(key: str, text: str) -> Predicate:

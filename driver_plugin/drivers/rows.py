@@ -7,11 +7,13 @@ an existing row. Updates are sparse; ``status_metadata``, which the server repla
 sent with every property known of the row (spec DRIVER 2.2, DEPLOY 9.5).
 """
 
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
+import orjson
 from pydantic import JsonValue
 
 from kfp_api.messages import (
@@ -25,6 +27,8 @@ from kfp_api.run_view import RunView
 
 ATTEMPT_PROPERTY: Final = "kfp_driver_attempt"
 """Custom property that holds the attempt marker; its value is also the salt of the output URIs."""
+
+_NEW_ATTEMPTS: Final = uuid.UUID("0d9d1c1e-52a4-5b7c-8a37-6f3f5f0c9a24")
 
 LOG_PROPERTY: Final = "driver_logs_uri"
 """Custom property that names the driver log of the latest attempt."""
@@ -66,6 +70,17 @@ def decide_attempt(row: PipelineTask, marker: str) -> Attempt:
     if row.state is TaskState.RUNNING and stored:
         return Attempt.REDELIVERED
     return Attempt.NEW
+
+
+def marker_of_new_attempt(row: PipelineTask) -> str:
+    """The marker for a new attempt on an old row.
+
+    It derives from the row as it was found: two deliveries that find the same row at the same time choose
+    the same marker, and so give the same output URIs, whichever of them writes last.
+    """
+    found = {"task_id": row.task_id, "marker": row.custom_properties.get(ATTEMPT_PROPERTY)}
+    history = [entry.to_wire() for entry in row.state_history]
+    return str(uuid.uuid5(_NEW_ATTEMPTS, orjson.dumps([found, history]).decode()))
 
 
 def has_executor_pod(row: PipelineTask) -> bool:
@@ -125,7 +140,8 @@ class TaskRowWriter:
         """
         self._row, self._attempt = await self._create(fields, message="")
         if self._attempt is Attempt.NEW:
-            metadata = self._metadata(self._row.custom_properties, marker=self._marker, message="")
+            marker = marker_of_new_attempt(self._row)
+            metadata = self._metadata(self._row.custom_properties, marker=marker, message="")
             await self.update(
                 fields.model_copy(update={"pods": self._skeleton.pods, "status_metadata": metadata})
             )
@@ -152,7 +168,7 @@ class TaskRowWriter:
         if self._attempt in (Attempt.FINISHED, Attempt.HANDED_OVER) or has_executor_pod(self._row):
             return None
         properties = self._row.custom_properties
-        marker = properties.get(ATTEMPT_PROPERTY) or self._marker
+        marker = properties.get(ATTEMPT_PROPERTY) or marker_of_new_attempt(self._row)
         metadata = self._metadata(properties, marker=marker, message=message)
         return await self.update(
             failed.model_copy(update={"pods": self._skeleton.pods, "status_metadata": metadata})

@@ -213,8 +213,14 @@ async def test_a_parent_is_read_once_per_process_until_its_driver_runs_again(
 
 def test_a_remembered_parent_has_its_plugin_properties_and_no_state() -> None:
     cache = RunCache()
-    properties = {"plugins.mlflow.run_id": "9a", "kfp_driver_attempt": "m", "driver_logs_uri": "s3://x"}
-    metadata = StatusMetadata(message="old", custom_properties=properties)
+    metadata = StatusMetadata(
+        message="old",
+        custom_properties={
+            "plugins.mlflow.run_id": "9a",
+            "kfp_driver_attempt": "m",
+            "driver_logs_uri": "s3://x",
+        },
+    )
     cache.remember_parent(
         PipelineTask(task_id="t", run_id="r", state=TaskState.FAILED, status_metadata=metadata)
     )

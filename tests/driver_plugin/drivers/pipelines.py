@@ -143,3 +143,44 @@ def artifact_from_task(name: str, key: str) -> Json:
 def output_of(name: str, key: str = "Output") -> Json:
     """A DAG output parameter taken from a task inside."""
     return {"valueFromParameter": {"producerSubtask": name, "outputParameterKey": key}}
+
+
+CREATE_CLAIM = leaf(
+    "exec-createpvc",
+    inputs={
+        "access_modes": "LIST",
+        "size": "STRING",
+        "pvc_name": "STRING",
+        "pvc_name_suffix": "STRING",
+        "storage_class_name": "STRING",
+    },
+    outputs={"name": "STRING"},
+)
+DELETE_CLAIM = leaf("exec-deletepvc", inputs={"pvc_name": "STRING"})
+PLATFORM_IMAGES = {"exec-createpvc": "argostub/createpvc", "exec-deletepvc": "argostub/deletepvc"}
+
+
+def claims(*, condition: str = "", cache: bool = False, **values: Any) -> Json:
+    """Create a claim, then delete it."""
+    given = {"access_modes": ["ReadWriteOnce"], "size": "5Gi", "storage_class_name": "fast", **values}
+    definitions = CREATE_CLAIM["inputDefinitions"]["parameters"]
+    optional = {name: {**declared, "isOptional": True} for name, declared in definitions.items()}
+    create = {**CREATE_CLAIM, "inputDefinitions": {"parameters": optional}}
+    return pipeline(
+        {
+            "createpvc": task(
+                "comp-createpvc",
+                inputs={key: constant(value) for key, value in given.items()},
+                condition=condition,
+                cache=cache,
+            ),
+            "deletepvc": task(
+                "comp-deletepvc",
+                inputs={"pvc_name": from_task("createpvc", "name")},
+                depends=("createpvc",),
+                cache=True,
+            ),
+        },
+        {"comp-createpvc": create, "comp-deletepvc": DELETE_CLAIM},
+        images=PLATFORM_IMAGES,
+    )

@@ -5,11 +5,9 @@ live in a small stand-in of the Kubernetes API, which is called by the real clie
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from driver_plugin.argo.driver_type import DriverType
@@ -18,50 +16,9 @@ from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL
 from driver_plugin.errors import is_retryable
 from driver_plugin.kubernetes import KubernetesClient
 from kfp_api.messages import IOType, TaskState
-from tests.driver_plugin.drivers.pipelines import Json, constant, dag, from_task, leaf, pipeline, task
-from tests.driver_plugin.drivers.stack import NAMESPACE, Stack, inputs_of, outputs_of
-
-
-@dataclass
-class Cluster:
-    """Claims by name, and the requests that came in."""
-
-    claims: dict[str, Json] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    failure: int | None = None
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        base = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
-        app.router.add_post(base, self._create)
-        app.router.add_get(base + "/{name}", self._get)
-        app.router.add_delete(base + "/{name}", self._delete)
-        return app
-
-    async def _create(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        name = body["metadata"]["name"]
-        self.requests.append(f"POST {name}")
-        if self.failure is not None:
-            return web.json_response({"message": "quota exceeded"}, status=self.failure)
-        if name in self.claims:
-            return web.json_response({"message": "already exists"}, status=409)
-        self.claims[name] = body
-        return web.json_response(body, status=201)
-
-    async def _get(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        self.requests.append(f"GET {name}")
-        if name not in self.claims:
-            return web.json_response({"message": "not found"}, status=404)
-        return web.json_response(self.claims[name])
-
-    async def _delete(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        self.requests.append(f"DELETE {name}")
-        if self.claims.pop(name, None) is None:
-            return web.json_response({"message": "not found"}, status=404)
-        return web.json_response({})
+from tests.driver_plugin.drivers.cluster import Cluster
+from tests.driver_plugin.drivers.pipelines import PLATFORM_IMAGES, Json, claims, dag, pipeline, task
+from tests.driver_plugin.drivers.stack import Stack, inputs_of, outputs_of
 
 
 @pytest.fixture
@@ -75,48 +32,8 @@ async def cluster(stack: Stack) -> AsyncIterator[Cluster]:
         yield cluster
 
 
-CREATE = leaf(
-    "exec-createpvc",
-    inputs={
-        "access_modes": "LIST",
-        "size": "STRING",
-        "pvc_name": "STRING",
-        "pvc_name_suffix": "STRING",
-        "storage_class_name": "STRING",
-    },
-    outputs={"name": "STRING"},
-)
-DELETE = leaf("exec-deletepvc", inputs={"pvc_name": "STRING"})
-IMAGES = {"exec-createpvc": "argostub/createpvc", "exec-deletepvc": "argostub/deletepvc"}
-
-
-def operations(*, condition: str = "", cache: bool = False, **values: Any) -> Json:
-    given = {"access_modes": ["ReadWriteOnce"], "size": "5Gi", "storage_class_name": "fast", **values}
-    definitions = CREATE["inputDefinitions"]["parameters"]
-    optional = {name: {**declared, "isOptional": True} for name, declared in definitions.items()}
-    create = {**CREATE, "inputDefinitions": {"parameters": optional}}
-    return pipeline(
-        {
-            "createpvc": task(
-                "comp-createpvc",
-                inputs={key: constant(value) for key, value in given.items()},
-                condition=condition,
-                cache=cache,
-            ),
-            "deletepvc": task(
-                "comp-deletepvc",
-                inputs={"pvc_name": from_task("createpvc", "name")},
-                depends=("createpvc",),
-                cache=True,
-            ),
-        },
-        {"comp-createpvc": create, "comp-deletepvc": DELETE},
-        images=IMAGES,
-    )
-
-
 async def test_a_claim_is_created_and_deleted_by_the_driver_alone(stack: Stack, cluster: Cluster) -> None:
-    run = await stack.start(operations(pvc_name="shared"))
+    run = await stack.start(claims(pvc_name="shared"))
     created = await run.container("createpvc")
     row = await run.row(created.task_id)
     assert created == DriverResult(task_id=row.task_id)
@@ -137,7 +54,7 @@ async def test_a_claim_is_created_and_deleted_by_the_driver_alone(stack: Stack, 
 
 
 async def test_a_generated_name_is_the_same_on_every_attempt(stack: Stack, cluster: Cluster) -> None:
-    run = await stack.start(operations(pvc_name_suffix="-data"))
+    run = await stack.start(claims(pvc_name_suffix="-data"))
     cluster.failure = 403
     failure = await run.failing(DriverType.CONTAINER, "createpvc")
     assert "failed to create pvc: " in str(failure)
@@ -153,7 +70,7 @@ async def test_a_generated_name_is_the_same_on_every_attempt(stack: Stack, clust
 
 
 async def test_a_claim_of_an_earlier_attempt_is_found_again(stack: Stack, cluster: Cluster) -> None:
-    run = await stack.start(operations(pvc_name_suffix="-data"))
+    run = await stack.start(claims(pvc_name_suffix="-data"))
     failure = await run.failing(DriverType.CONTAINER, "createpvc", kubernetes_config=None, namespace="other")
     assert "failed to create pvc" in str(failure)
     first = await run.container("createpvc")
@@ -167,7 +84,7 @@ async def test_a_claim_of_an_earlier_attempt_is_found_again(stack: Stack, cluste
 
 
 async def test_a_foreign_claim_under_a_generated_name_is_not_taken(stack: Stack, cluster: Cluster) -> None:
-    run = await stack.start(operations(pvc_name_suffix="-data"))
+    run = await stack.start(claims(pvc_name_suffix="-data"))
     await run.container("createpvc")
     (name,) = cluster.claims
     cluster.claims[name]["metadata"]["labels"] = {}
@@ -183,7 +100,7 @@ async def test_an_existing_claim_under_a_chosen_name_is_used_with_a_warning(
     stack: Stack, cluster: Cluster
 ) -> None:
     cluster.claims["shared"] = {"metadata": {"name": "shared"}, "spec": {"accessModes": ["ReadWriteMany"]}}
-    run = await stack.start(operations(pvc_name="shared"))
+    run = await stack.start(claims(pvc_name="shared"))
     result = await run.container("createpvc")
     assert (await run.row(result.task_id)).state is TaskState.SUCCEEDED
     log = run.log.body("succeeded").decode()
@@ -192,14 +109,14 @@ async def test_an_existing_claim_under_a_chosen_name_is_used_with_a_warning(
 
 
 async def test_a_repeated_operation_is_answered_from_its_row(stack: Stack, cluster: Cluster) -> None:
-    run = await stack.start(operations(pvc_name="shared"))
+    run = await stack.start(claims(pvc_name="shared"))
     first = await run.container("createpvc")
     assert await run.container("createpvc") == first
     assert cluster.requests == ["POST shared"]
 
 
 async def test_a_hit_counts_only_while_its_claim_exists(stack: Stack, cluster: Cluster) -> None:
-    spec = operations(pvc_name="shared", cache=True)
+    spec = claims(pvc_name="shared", cache=True)
     first = await stack.start(spec)
     assert not (await first.container("createpvc")).cached
     second = await stack.start(spec)
@@ -215,7 +132,7 @@ async def test_a_hit_counts_only_while_its_claim_exists(stack: Stack, cluster: C
 async def test_a_deletion_is_never_cached_and_a_missing_claim_is_deleted(
     stack: Stack, cluster: Cluster
 ) -> None:
-    spec = operations(pvc_name="shared", cache=True)
+    spec = claims(pvc_name="shared", cache=True)
     for _ in range(2):
         run = await stack.start(spec)
         await run.container("createpvc")
@@ -227,7 +144,7 @@ async def test_a_deletion_is_never_cached_and_a_missing_claim_is_deleted(
 
 
 async def test_a_false_condition_comes_before_every_check(stack: Stack) -> None:
-    run = await stack.start(operations(condition="1 == 2", size="lots"))
+    run = await stack.start(claims(condition="1 == 2", size="lots"))
     result = await run.container("createpvc")
     row = await run.row(result.task_id)
     assert (result.condition, row.state, row.end_time is not None) == (False, TaskState.SKIPPED, True)
@@ -235,19 +152,19 @@ async def test_a_false_condition_comes_before_every_check(stack: Stack) -> None:
 
 
 async def test_without_a_cluster_the_task_says_so(stack: Stack) -> None:
-    run = await stack.start(operations(pvc_name="shared"))
+    run = await stack.start(claims(pvc_name="shared"))
     failure = await run.failing(DriverType.CONTAINER, "createpvc")
     assert "Kubernetes" in str(failure)
     assert (await run.row(failure.partial.task_id)).state is TaskState.FAILED
 
 
 async def test_a_claim_made_in_a_loop_is_an_output_of_its_iteration(stack: Stack, cluster: Cluster) -> None:
-    inner = operations(pvc_name_suffix="-x")
+    inner = claims(pvc_name_suffix="-x")
     create = inner["root"]["dag"]["tasks"]["createpvc"]
     spec = pipeline(
         {"for-loop-1": task("comp-loop", items="[1, 2]")},
         {"comp-loop": dag({"createpvc": create}), **inner["components"]},
-        images=IMAGES,
+        images=PLATFORM_IMAGES,
     )
     run = await stack.start(spec)
     loop = (await run.dag("for-loop-1")).task_id
@@ -264,7 +181,7 @@ async def test_a_claim_made_in_a_loop_is_an_output_of_its_iteration(stack: Stack
 async def test_an_unavailable_cluster_leaves_the_row_running_for_the_next_try(
     stack: Stack, cluster: Cluster
 ) -> None:
-    run = await stack.start(operations(pvc_name="shared"))
+    run = await stack.start(claims(pvc_name="shared"))
     cluster.failure = 503
     failure = await run.failing(DriverType.CONTAINER, "createpvc")
     assert (await run.row(failure.partial.task_id)).state is TaskState.RUNNING

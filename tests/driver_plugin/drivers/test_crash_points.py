@@ -1,0 +1,253 @@
+"""A call killed at any of its API requests and delivered again, or delivered to two processes at once.
+
+Promise: the same stored rows and the same reply, byte for byte once timestamps and the log's invocation id
+are masked. Oracle: the undisturbed call of the same scenario, and the rule that the stored row answers
+repetitions while memory joins calls in flight and nothing else. The server is the embedded KFP API; ids that
+it draws anew for each run are compared by what they name.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import driver_plugin.drivers
+import kfp_api.run_view
+import propagation
+from driver_plugin.invocation import Reply
+from kfp_api.messages import TaskState
+from tests.driver_plugin.drivers.crash_scenarios import MADE, SCENARIOS, STORED, Due, Scenario
+from tests.driver_plugin.drivers.processes import Break, Masks, Process, World, without_invocation, world
+
+FIND_CACHED = "POST /apis/v2beta1/tasks:findCached"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A request of a process by its number, and whether the server had done its work."""
+
+    request: int
+    answered: bool
+
+
+def deaths(requests: list[str], numbers: Iterable[int]) -> list[Point]:
+    """Before each of those requests, and after it where it writes: a read leaves nothing behind."""
+    return [
+        Point(number, answered)
+        for number in numbers
+        for answered in (False, True)
+        if not answered or not requests[number].startswith(("GET ", FIND_CACHED))
+    ]
+
+
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as running:
+        yield running
+
+
+OPERATIONS = {
+    "create_artifact_tasks": "CreateArtifactTasksBulk",
+    "create_task": "CreateTask",
+    "find_cached_task": "FindCachedTask",
+    "get_run": "GetRun",
+    "get_task": "GetTask",
+    "iterate_tasks": "ListTasks",
+    "list_tasks": "ListTasks",
+    "update_task": "UpdateTask",
+    "update_tasks": "UpdateTasksBulk",
+}
+"""Client methods that the drivers use, and the requests that they make."""
+
+QUICK = {
+    "ROOT_DAG: triggered",
+    "DAG: triggered loop",
+    "CONTAINER: triggered",
+    "CONTAINER: triggered again after the run was retried",
+    "CONTAINER: failed after its row",
+    "CONTAINER: claim created",
+}
+"""Whose interleavings of two processes are tried in the quick suite."""
+
+every_end = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All rows of a run, masked, and the masks of their ids."""
+
+    rows: str
+    masks: Masks
+
+    def reply(self, reply: Reply) -> str:
+        return self.masks(json.dumps(reply, indent=1))
+
+
+async def prepared(servers: World, scenario: Scenario) -> Due:
+    servers.cluster.claims.clear()
+    return await scenario.prepare(servers.setup)
+
+
+async def stored(servers: World, scenario: Scenario, run_id: str) -> Stored:
+    rows = [row async for row in servers.setup.client.iterate_tasks(run_id)]
+    rows.sort(key=lambda row: (row.scope_path, row.iteration_index or 0))
+    masks = Masks(
+        {row.task_id: f"<{row.scope_path} {row.iteration_index}>" for row in rows} | {run_id: "<run>"}
+    )
+    documents = [row.to_wire() for row in rows]
+    for document in documents:
+        if scenario.phase == "Failed":
+            # Whoever tries again fails again: the history of the row says how often.
+            document["state_history"] = document["state_history"][-1:]
+        # The order of parameters is the server's business; that of children follows the ids it drew.
+        for entries in (
+            *document.get("inputs", {}).values(),
+            *document.get("outputs", {}).values(),
+            document.get("child_tasks", []),
+        ):
+            entries.sort(key=lambda entry: masks(json.dumps(entry)))
+    return Stored(rows=masks(json.dumps(documents, indent=1)), masks=masks)
+
+
+def requests_of(servers: World, process: Process) -> list[str]:
+    return servers.breaker.requests.get(process.name, [])
+
+
+async def killed(servers: World, due: Due, point: Point) -> str:
+    """Deliver the call to a process that dies at ``point``; the request at which it died."""
+    async with servers.process() as process:
+        stop = servers.breaker.breaks[process.name] = Break(point)
+        call = asyncio.create_task(process.deliver(due.args))
+        await stop.reached_or(call)
+        assert stop.reached.is_set(), f"{point} was not reached"
+        await process.invocations.drain(0)
+        stop.goes_on.set_result(False)
+        await call
+    return requests_of(servers, process)[point.request]
+
+
+@every_end
+async def test_a_call_killed_at_any_request_and_repeated_ends_as_if_undisturbed(
+    servers: World, scenario: Scenario
+) -> None:
+    due = await prepared(servers, scenario)
+    async with servers.process() as process:
+        reply = await process.deliver(due.args)
+    expected = await stored(servers, scenario, due.run.run_id)
+    assert reply["node"]["phase"] == scenario.phase
+    made = {expected.masks(request) for request in requests_of(servers, process)}
+    covered: set[str] = set()
+    first = requests_of(servers, process)
+    plans = [[point] for point in deaths(first, range(len(first)))]
+    planned: set[str] = set(made)
+    done = 0
+    while plans:
+        plan = plans.pop(0)
+        due = await prepared(servers, scenario)
+        broken = [await killed(servers, due, point) for point in plan]
+        async with servers.process() as process:
+            repeated = await process.deliver(due.args)
+        found = await stored(servers, scenario, due.run.run_id)
+        assert found.rows == expected.rows, f"killed at {plan}"
+        assert found.reply(repeated) == expected.reply(reply), f"killed at {plan}"
+        done += 1
+        covered |= {found.masks(request) for request in broken}
+        # A repetition asks what a first delivery does not: it can be killed there, too.
+        again = requests_of(servers, process)
+        for number, request in enumerate(map(found.masks, again)):
+            made.add(request)
+            if request not in planned:
+                planned.add(request)
+                plans += [[*plan, point] for point in deaths(again, [number])]
+    sys.stdout.write(f"{scenario.name}: {len(made)} requests, {done} crash points\n")
+    assert made - covered == set(), "requests that no crash point covers"
+
+
+@every_end
+async def test_a_call_repeated_after_its_end_changes_nothing(servers: World, scenario: Scenario) -> None:
+    due = await prepared(servers, scenario)
+    replies, rows = [], []
+    async with servers.process() as process, servers.process() as other:
+        for one in (process, process, other):
+            replies.append(without_invocation(await one.deliver(due.args)))
+            rows.append((await stored(servers, scenario, due.run.run_id)).rows)
+    assert len(set(replies)) == 1
+    assert len(set(rows)) == 1
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.slow)
+        for one in SCENARIOS
+    ],
+)
+async def test_a_call_delivered_to_two_processes_at_once_ends_as_one(
+    servers: World, scenario: Scenario
+) -> None:
+    due = await prepared(servers, scenario)
+    async with servers.process() as process:
+        reply = await process.deliver(due.args)
+    expected = await stored(servers, scenario, due.run.run_id)
+    # Held after each request, reads included: what it read is old when it goes on.
+    interleavings = [Point(number, answered=True) for number in range(len(requests_of(servers, process)))]
+    for point in interleavings:
+        due = await prepared(servers, scenario)
+        async with servers.process() as slow, servers.process() as fast:
+            stop = servers.breaker.breaks[slow.name] = Break(point)
+            first = asyncio.create_task(slow.deliver(due.args))
+            await stop.reached_or(first)
+            second = await fast.deliver(due.args)
+            stop.goes_on.set_result(True)
+            assert without_invocation(await first) == without_invocation(second), f"held at {point}"
+        found = await stored(servers, scenario, due.run.run_id)
+        assert found.rows == expected.rows, f"held at {point}"
+        assert found.reply(second) == expected.reply(reply), f"held at {point}"
+    sys.stdout.write(f"{scenario.name}: {len(interleavings)} interleavings\n")
+
+
+ELSEWHERE = {
+    "create_artifacts": "only launchers queue artifacts",
+    "get_pipeline_version": "the embedded server shows a spec where others show a reference",
+}
+"""Client methods that stand in shared code and are never called by a driver on this server."""
+
+
+def methods_in_the_drivers_sources() -> set[str]:
+    sources = [Path(kfp_api.run_view.__file__)]
+    for package in (driver_plugin.drivers, propagation):
+        sources += Path(package.__path__[0]).glob("*.py")
+    return {name for path in sources for name in re.findall(r"client\.([a-z_]+)\(", path.read_text())}
+
+
+async def test_every_api_call_that_the_drivers_can_make_is_made_in_some_scenario(servers: World) -> None:
+    called: set[str] = set()
+    for scenario in SCENARIOS:
+        due = await prepared(servers, scenario)
+        async with servers.process() as process:
+            await process.deliver(due.args)
+            await process.deliver(due.args)
+        called |= {call.operation for call in process.api_calls}
+    uncovered = methods_in_the_drivers_sources() - OPERATIONS.keys() - ELSEWHERE.keys()
+    assert uncovered == set(), "calls without a crash point"
+    assert called == set(OPERATIONS.values())
+
+
+async def test_a_deliberate_retry_after_a_failure_executes_again_in_the_same_process(servers: World) -> None:
+    (scenario,) = [one for one in SCENARIOS if one.name == "CONTAINER: failed before its row"]
+    due = await prepared(servers, scenario)
+    async with servers.process() as process:
+        failed = await process.deliver(due.args)
+        made = await due.run.container("make", due.args["parent_task_id"])
+        await due.run.finish(made.task_id, MADE, artifacts=STORED)
+        retried = await process.deliver(due.args)
+    assert (failed["node"]["phase"], retried["node"]["phase"]) == ("Failed", "Succeeded")
+    (row,) = await due.run.rows("use")
+    assert row.state is TaskState.RUNNING
+    assert row.task_id in json.dumps(failed)
+    assert row.task_id in json.dumps(retried)
