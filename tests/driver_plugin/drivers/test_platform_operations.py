@@ -17,7 +17,7 @@ from driver_plugin.errors import is_retryable
 from driver_plugin.kubernetes import KubernetesClient
 from kfp_api.messages import IOType, TaskState
 from tests.driver_plugin.drivers.cluster import Cluster
-from tests.driver_plugin.drivers.pipelines import PLATFORM_IMAGES, Json, claims, dag, pipeline, task
+from tests.driver_plugin.drivers.pipelines import PLATFORM_IMAGES, Json, claims, constant, dag, pipeline, task
 from tests.driver_plugin.drivers.stack import Stack, inputs_of, outputs_of
 
 
@@ -193,7 +193,7 @@ async def test_an_unavailable_cluster_leaves_the_row_running_for_the_next_try(
 async def test_a_claim_that_is_being_deleted_is_no_hit_and_its_name_is_waited_for(
     stack: Stack, cluster: Cluster
 ) -> None:
-    spec = operations(pvc_name="shared", cache=True)
+    spec = claims(pvc_name="shared", cache=True)
     await (await stack.start(spec)).container("createpvc")
     cluster.claims["shared"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
     run = await stack.start(spec)
@@ -217,7 +217,7 @@ async def test_a_claim_that_is_being_deleted_is_no_hit_and_its_name_is_waited_fo
 async def test_a_mistake_fails_the_row_with_task_input_and_value_before_any_request(
     stack: Stack, cluster: Cluster, values: Json, text: str
 ) -> None:
-    run = await stack.start(operations(**values))
+    run = await stack.start(claims(**values))
     failure = await run.failing(DriverType.CONTAINER, "createpvc")
     row = await run.row(failure.partial.task_id)
     assert (row.state, row.end_time is not None) == (TaskState.FAILED, True)
@@ -229,7 +229,7 @@ async def test_a_mistake_fails_the_row_with_task_input_and_value_before_any_requ
 
 async def test_an_empty_name_deletes_nothing(stack: Stack, cluster: Cluster) -> None:
     cluster.claims["shared"] = {"metadata": {"name": "shared"}}
-    spec = operations(pvc_name="shared")
+    spec = claims(pvc_name="shared")
     spec["root"]["dag"]["tasks"]["deletepvc"]["inputs"]["parameters"]["pvc_name"] = constant("")
     run = await stack.start(spec)
     failure = await run.failing(DriverType.CONTAINER, "deletepvc")
