@@ -34,6 +34,10 @@ COMMANDS: Final = (
         "rewrite", "compiler.rewriter.command", "turn the driver pods of compiled Workflows into plugin calls"
     ),
     Command("local", "local_stack.command", "run a pipeline on this machine, without a cluster"),
+    Command("logs", "troubleshooting.logs_command", "show the driver logs of a run or a task"),
+    Command(
+        "explain", "troubleshooting.explain_command", "tell why a task failed, was skipped or not cached"
+    ),
     Command(
         "api-server", "local_stack.api_server.command", "run the embedded KFP run, task and artifact API"
     ),

@@ -80,6 +80,7 @@ def _observer(metrics: Metrics) -> Callable[[ApiCall], None]:
         if log is not None:
             log.info(
                 "KFP API request",
+                operation=call.operation,
                 method=call.method,
                 path=call.path,
                 status=status,

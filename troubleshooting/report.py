@@ -1,0 +1,122 @@
+"""An explanation as lines of text."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from textwrap import wrap
+from typing import Final
+
+from kfp_api.messages import PipelineTask, TaskPodType
+from resolver.values import go_json
+from troubleshooting.explanation import Explanation, label
+from troubleshooting.logs import DriverLogs
+
+_WIDTH: Final = 100
+_INDENT: Final = 11
+_VALUE: Final = 60
+
+
+def report(told: Explanation, logs: DriverLogs, *, data_directory: Path | None = None) -> Iterator[str]:
+    """The lines, most important first: state, cause and way out; then the facts.
+
+    ``data_directory`` is the local stack's, where its executors' logs are files.
+    """
+    run, row = told.run, told.task.row
+    yield _fact("run", f"{run.display_name} ({run.run_id}), {run.state.value}")
+    name = label(told.task.name, told.task.iteration_index)
+    yield _fact("task", f"{name}: {told.state}{_took(row)}")
+    yield _fact("", told.task.scope_path + (f", row {row.task_id}" if row else ", no row"))
+    yield from _wrapped("why", told.reason)
+    if told.cause is not None:
+        yield ""
+        yield from _wrapped("cause", f"{told.cause.task}: {told.cause.message}")
+        if told.cause.advice:
+            yield from _wrapped("do this", told.cause.advice)
+    yield ""
+    yield from _inputs(told)
+    if told.condition:
+        yield from _wrapped("condition", told.condition)
+    yield from _cache(told)
+    for number, warning in enumerate(told.warnings):
+        yield from _wrapped("" if number else "warnings", warning)
+    yield from _logs(told, logs, data_directory)
+
+
+def _inputs(told: Explanation) -> Iterator[str]:
+    width = max((len(fact.name) for fact in told.inputs), default=0)
+    for number, fact in enumerate(told.inputs):
+        value = fact.value if isinstance(fact.value, str) else go_json(fact.value)
+        yield _fact("" if number else "inputs", f"{fact.name:<{width}} = {_short(value)}  ({fact.source})")
+
+
+def _cache(told: Explanation) -> Iterator[str]:
+    if told.cache is None:
+        return
+    yield from _wrapped("cache", told.cache.decision)
+    miss = told.cache.miss
+    if miss is None:
+        return
+    yield from _wrapped("", miss.reason)
+    if miss.earlier is not None:
+        when = f" of {_time(miss.earlier.create_time)}" if miss.earlier.create_time else ""
+        task = label(miss.earlier.name, miss.earlier.iteration_index)
+        yield _fact(
+            "",
+            f"compared with {task}{when}, run {miss.earlier.run_id}",
+        )
+    for one in miss.differences:
+        yield _fact("", f"  {one.what}: {_short(one.before)} before, {_short(one.now)} now")
+
+
+def _logs(told: Explanation, logs: DriverLogs, data_directory: Path | None) -> Iterator[str]:
+    if told.driver_log is not None:
+        yield _fact("driver log", logs.uri(told.driver_log))
+        yield _fact(
+            "", f"kfp-driver logs {told.run.run_id} {label(told.task.name, told.task.iteration_index)}"
+        )
+    elif told.driver_log_missing:
+        yield from _wrapped("driver log", told.driver_log_missing)
+    pods = [
+        pod.name for pod in (told.task.row.pods if told.task.row else []) if pod.type is TaskPodType.EXECUTOR
+    ]
+    local = _local_log(told, data_directory, pods)
+    if local is not None:
+        yield _fact("task log", str(local))
+    elif pods:
+        yield _fact("task log", f"output of pod {pods[-1]}: kubectl logs {pods[-1]} -c main")
+
+
+def _local_log(told: Explanation, data_directory: Path | None, pods: Sequence[str]) -> Path | None:
+    """The output of a local run's executor, where there is one."""
+    workflow = told.log.header.get("workflow") if told.log is not None else None
+    if data_directory is None or not pods or not isinstance(workflow, str):
+        return None
+    # The workflow's name is text from a log: one step below the directory of all runs, or nothing.
+    path = data_directory / "runs" / Path(workflow).name / "pods" / Path(pods[-1]).name / "main.log"
+    return path if path.is_file() else None
+
+
+def _took(row: PipelineTask | None) -> str:
+    if row is None or row.create_time is None or row.end_time is None or row.end_time < row.create_time:
+        return ""
+    return f" after {(row.end_time - row.create_time).total_seconds():.0f} s"
+
+
+def _fact(name: str, text: str) -> str:
+    return f"{name:<{_INDENT}}{text}"
+
+
+def _wrapped(name: str, text: str) -> Iterator[str]:
+    lines = [part for line in text.splitlines() for part in wrap(line, _WIDTH, break_long_words=False)] or [
+        ""
+    ]
+    for number, line in enumerate(lines):
+        yield _fact("" if number else name, line)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
