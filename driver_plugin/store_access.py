@@ -75,6 +75,14 @@ class StoreAccess:
             LauncherConfigError: the root, the provider settings or the Secret cannot be used.
             KubernetesError: the Secret or the configuration cannot be read; as retryable as its cause.
         """
+        connection, info = await self._connection(root, namespace)
+        return S3Access(connection=connection, keys=await self._keys(info, namespace))
+
+    async def connection(self, root: str, *, namespace: str) -> S3Connection:
+        """The connection alone, for who has keys of its own; raises as :meth:`s3` does."""
+        return (await self._connection(root, namespace))[0]
+
+    async def _connection(self, root: str, namespace: str) -> tuple[S3Connection, SessionInfo]:
         config = await self._launcher_config.read(namespace)
         try:
             path = parse_bucket_path(root)
@@ -84,7 +92,7 @@ class StoreAccess:
             connection = s3_connection(info, query=path.query)
         except SessionInfoError as error:
             raise LauncherConfigError(str(error)) from error
-        return S3Access(connection=connection, keys=await self._keys(info, namespace))
+        return connection, info
 
     async def _keys(self, info: SessionInfo, namespace: str) -> StaticKeys | None:
         if info.params["fromEnv"] == "true":

@@ -10,21 +10,16 @@ import ssl
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from driver_plugin.errors import DriverError
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.s3_store import S3LogStore, S3Target
 from driver_plugin.system_logs.store import DirectoryLogStore, LogStore, LogStoreError
-from kfp_api.session_info import SessionInfoError, read_providers, session_info
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from driver_plugin.kubernetes import KubernetesClient
-
-_HTTP: Final = ("http://", "https://")
 
 
 async def open_store(
@@ -51,61 +46,42 @@ async def open_store(
                 await stack.enter_async_context(kubernetes)
         try:
             return S3LogStore(await _target(log_root, settings, kubernetes))
-        except (DriverError, SessionInfoError) as error:
+        except DriverError as error:
             raise LogStoreError(f"cannot open the log store: {error}") from error
 
 
 async def _target(log_root: str, settings: Settings, kubernetes: "KubernetesClient | None") -> S3Target:
     from driver_plugin.podspec.launcher_config import LauncherConfigReader  # noqa: PLC0415 (import budget)
+    from driver_plugin.store_access import StoreAccess  # noqa: PLC0415 (import budget)
 
-    reader = LauncherConfigReader(directory=Path(settings.launcher_config_dir), kubernetes=kubernetes)
-    providers = read_providers((await reader.read(settings.namespace)).providers)
     configured = settings.object_store_host and settings.object_store_port
-    store = f"{settings.object_store_host}:{settings.object_store_port}" if configured else ""
-    info = session_info(log_root, providers, object_store=store)
-    params = info.params if info is not None else {}
-    access_key, secret_key = await _credentials(params, settings, kubernetes)
+    access = StoreAccess(
+        launcher_config=LauncherConfigReader(
+            directory=Path(settings.launcher_config_dir), kubernetes=kubernetes
+        ),
+        kubernetes=kubernetes,
+        object_store=f"{settings.object_store_host}:{settings.object_store_port}" if configured else "",
+    )
+    access_key = settings.s3_access_key.get_secret_value()
+    secret_key = settings.s3_secret_key.get_secret_value()
+    if (access_key and secret_key) or kubernetes is None:
+        connection = await access.connection(log_root, namespace=settings.namespace)
+    else:
+        way = await access.s3(log_root, namespace=settings.namespace)
+        connection = way.connection
+        access_key = way.keys.access_key if way.keys else ""
+        secret_key = way.keys.secret_key if way.keys else ""
     bucket, _, prefix = log_root.partition("://")[2].partition("/")
-    endpoint = _endpoint(params)
     return S3Target(
         bucket=bucket,
         prefix=unquote(prefix).strip("/"),
-        endpoint=endpoint,
-        region=params.get("region") or None,
-        path_style=params.get("forcePathStyle", "true" if endpoint else "false") == "true",
-        access_key=access_key,
-        secret_key=secret_key,
+        endpoint=connection.endpoint,
+        region=connection.region,
+        path_style=connection.path_style,
+        access_key=access_key if secret_key else "",
+        secret_key=secret_key if access_key else "",
         ca_file=await asyncio.to_thread(trust_bundle, settings),
     )
-
-
-def _endpoint(params: "Mapping[str, str]") -> str | None:
-    host = params.get("endpoint", "")
-    if not host or host.startswith(_HTTP):
-        return host or None
-    return f"{'http' if params.get('disableSSL') == 'true' else 'https'}://{host}"
-
-
-async def _credentials(
-    params: "Mapping[str, str]", settings: Settings, kubernetes: "KubernetesClient | None"
-) -> tuple[str, str]:
-    """Access and secret key; empty for the ambient chain."""
-    own = (settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value())
-    if all(own) or params.get("fromEnv") == "true" or kubernetes is None:
-        return own if all(own) else ("", "")
-    name = params.get("secretName", "")
-    data = await kubernetes.get_secret(settings.namespace, name)
-    found = [data.get(params.get(key, ""), b"") for key in ("accessKeyKey", "secretKeyKey")]
-    try:
-        access_key, secret_key = (value.decode("ascii").strip() for value in found)
-    except UnicodeDecodeError:
-        raise LogStoreError(f'cannot open the log store: secret "{name}" holds no text') from None
-    if not access_key or not secret_key:
-        raise LogStoreError(
-            f'cannot open the log store: secret "{name}" lacks {params.get("accessKeyKey")} '
-            f"or {params.get('secretKeyKey')}"
-        )
-    return access_key, secret_key
 
 
 def trust_bundle(settings: Settings) -> str:
