@@ -297,7 +297,9 @@ def _inputs(row: PipelineTask) -> tuple[InputFact, ...]:
         entry.parameter_key: InputFact(
             name=entry.parameter_key,
             value=HIDDEN if is_secret_key(entry.parameter_key) else shown_value(entry.value),
-            source=source_text(entry.type, entry.producer),
+            source="parameter of the run"
+            if row.type is TaskType.ROOT
+            else source_text(entry.type, entry.producer),
         )
         for entry in row.input_parameters
         if entry.value is not UNSET

@@ -7,7 +7,6 @@ same facts from the stored rows; the words for sources are in one place, here.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from driver_plugin.drivers.skeleton import ROOT_NAME
 from kfp_api.messages import IOProducer, IOType
 from kfp_api.wire import UNSET
 from resolver.inputs import ResolvedInputs
@@ -31,8 +30,6 @@ _SOURCES: Final[Mapping[IOType, str]] = {
 def source_text(kind: IOType, producer: IOProducer | None) -> str:
     """Where an input came from, in words."""
     task = producer.task_name if producer else ""
-    if kind is IOType.RUNTIME_VALUE_INPUT and task == ROOT_NAME:
-        return "parameter of the run"
     return _SOURCES.get(kind, kind.value).format(task=task or "another task")
 
 
