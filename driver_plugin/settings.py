@@ -134,6 +134,18 @@ class Settings(BaseModel):
     allowed_api_hosts: tuple[str, ...] = Field((), alias="KFP_DRIVER_ALLOWED_API_HOSTS")
     """Hosts to which a credential may be sent, separated by commas; default: the host of `KFP_API_URL`."""
 
+    plugin_hosts: tuple[str, ...] = Field((), alias="KFP_DRIVER_PLUGIN_HOSTS")
+    """Hosts that task plugins such as MLflow may talk to, separated by commas; by default there are none."""
+
+    mlflow_token: SecretStr = Field(SecretStr(""), alias="MLFLOW_TRACKING_TOKEN")
+    """The service's own token for MLflow, for runs whose MLflow is used with `authType` `bearer`."""
+
+    mlflow_username: str = Field("", alias="MLFLOW_TRACKING_USERNAME")
+    """The service's own user name for MLflow, with `authType` `basic-auth`."""
+
+    mlflow_password: SecretStr = Field(SecretStr(""), alias="MLFLOW_TRACKING_PASSWORD")
+    """The service's own password for MLflow, with `authType` `basic-auth`."""
+
     launcher_config_dir: str = Field("/etc/kfp/launcher-config", alias="KFP_LAUNCHER_CONFIG_DIR")
     """Mounted ConfigMap `kfp-launcher`, one file per key."""
 
@@ -232,7 +244,7 @@ class Settings(BaseModel):
             raise ValueError("credentials do not belong into an address")
         return value.rstrip("/")
 
-    @field_validator("allowed_api_hosts", mode="before")
+    @field_validator("allowed_api_hosts", "plugin_hosts", mode="before")
     @classmethod
     def _hosts(cls, value: object) -> object:
         if isinstance(value, str):

@@ -13,6 +13,7 @@ from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.rows import TaskRowWriter
 from driver_plugin.drivers.services import DriverServices
 from driver_plugin.errors import DriverError
+from driver_plugin.hooks.task_plugins import TaskPlugins
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.ir.pipeline import ComponentSpec, ContainerSpec, PipelineSpec, TaskSpec
 from kfp_api.messages import PipelineTask
@@ -44,6 +45,7 @@ class Invocation:
     run: RunView
     place: Place
     writer: TaskRowWriter
+    plugins: TaskPlugins
     known: DriverResult = field(default_factory=DriverResult)
 
     @property

@@ -9,6 +9,7 @@ from driver_plugin.drivers.completion import adopt_outputs, publish, walk_status
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs, resolve_task_inputs
 from driver_plugin.drivers.pipeline_root import pipeline_root
 from driver_plugin.drivers.platform_operations import PLATFORM_IMAGES, drive_platform_operation
+from driver_plugin.drivers.plugin_steps import end_plugins, start_plugins
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
 from driver_plugin.podspec.names import pvc_names
@@ -30,7 +31,10 @@ async def drive_container(work: Invocation) -> DriverResult:
     container = container_of(work.place)
     inputs = await resolve_task_inputs(work)
     if container.image in PLATFORM_IMAGES:
-        return await drive_platform_operation(work, container, inputs)
+        await start_plugins(work)
+        result = await drive_platform_operation(work, container, inputs)
+        await end_plugins(work, work.writer.row.state, inputs=inputs)
+        return result
     kubernetes_config = _kubernetes_config(work)
     decision = CacheDecision()
     if may_use_cache(work, inputs):
@@ -41,6 +45,7 @@ async def drive_container(work: Invocation) -> DriverResult:
             run_name=work.call.run_name,
         )
         decision = await look_up(work, inputs, container, claims)
+    await start_plugins(work)
     attempt = await work.writer.write(_fields(work, inputs, decision))
     row = work.writer.row
     work.log.info("row decided", attempt=attempt.value, task_id=row.task_id, state=row.state.value)
@@ -51,9 +56,11 @@ async def drive_container(work: Invocation) -> DriverResult:
     result = DriverResult(task_id=row.task_id, condition=inputs.condition)
     if not inputs.triggered:
         await walk_statuses(work.run, row, work.log)
+        await end_plugins(work, TaskState.SKIPPED, inputs=inputs)
         return result
     if attempt.writes and decision.hit is not None:
         await publish(work, await adopt_outputs(work, decision.hit))
+        await end_plugins(work, TaskState.CACHED, inputs=inputs, outputs=decision.hit.output_artifacts)
         return replace(result, cached=True)
     return replace(
         result,
@@ -85,11 +92,13 @@ async def _answer_from_row(work: Invocation, inputs: TaskInputs, decision: Cache
     row = work.writer.row
     if row.state is TaskState.SKIPPED:
         await walk_statuses(work.run, row, work.log)
+        await end_plugins(work, TaskState.SKIPPED, inputs=inputs)
         return DriverResult(task_id=row.task_id, condition=False)
     if row.state is TaskState.CACHED:
         if decision.hit is not None and not row.output_artifacts:
             row = await adopt_outputs(work, decision.hit)
         await publish(work, row)
+        await end_plugins(work, TaskState.CACHED, inputs=inputs, outputs=row.output_artifacts)
     return DriverResult(task_id=row.task_id, condition=inputs.condition, cached=True)
 
 
@@ -128,6 +137,7 @@ async def _patch(
         launcher_address=settings.api_address,
         launcher_port=settings.api_port,
         launcher_tls=settings.api_tls,
+        plugin_env=work.plugins.user_variables(),
         log=work.log,
     )
     return await build_pod_spec_patch(request, settings=settings)

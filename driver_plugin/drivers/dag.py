@@ -4,6 +4,7 @@ from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.completion import walk_statuses
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs, resolve_task_inputs
+from driver_plugin.drivers.plugin_steps import end_plugins, start_plugins
 from driver_plugin.drivers.republish import republish
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
@@ -17,6 +18,7 @@ async def drive_dag(work: Invocation) -> DriverResult:
     work.learn(iteration_count=count)
     state = _initial_state(work, inputs, count)
     ends_here = state in PRESERVED_STATES
+    await start_plugins(work)
     attempt = await work.writer.write(
         PipelineTask(
             state=state,
@@ -33,6 +35,7 @@ async def drive_dag(work: Invocation) -> DriverResult:
             await walk_statuses(work.run, row, work.log)
         elif attempt is not Attempt.FIRST:
             await republish(work)
+    await end_plugins(work, TaskState.SUCCEEDED, inputs=inputs)
     stored = count if row.iteration_count is None else row.iteration_count
     return DriverResult(task_id=row.task_id, iteration_count=stored or 0, condition=inputs.condition)
 

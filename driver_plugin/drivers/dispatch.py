@@ -21,6 +21,7 @@ from driver_plugin.drivers.bootstrap import (
 from driver_plugin.drivers.container import drive_container
 from driver_plugin.drivers.dag import drive_dag
 from driver_plugin.drivers.failure import finalise_failure
+from driver_plugin.drivers.plugin_steps import end_plugins
 from driver_plugin.drivers.root_dag import drive_root_dag
 from driver_plugin.drivers.rows import TaskRowWriter
 from driver_plugin.drivers.services import DriverServices
@@ -29,6 +30,7 @@ from driver_plugin.errors import DriverError, DriverFailure, is_retryable
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.errors import KfpApiError
 from kfp_api.ir.load import InvalidPipelineError
+from kfp_api.messages import TaskState
 from kfp_api.run_view import RunView
 from resolver.errors import ResolutionError
 
@@ -61,9 +63,11 @@ async def run_driver(call: DriverCall, services: DriverServices, log: Invocation
     except _EXPECTED as error:
         if not is_retryable(error):
             await finalise_failure(run, work.writer, str(error), log)
+            await end_plugins(work, TaskState.FAILED)
         raise DriverFailure(str(error), partial=work.partial) from error
     except Exception:
         await finalise_failure(run, work.writer, f"internal error (invocation {log.invocation_id})", log)
+        await end_plugins(work, TaskState.FAILED)
         raise
 
 
@@ -88,7 +92,10 @@ def _begin(
     writer = TaskRowWriter(
         run, skeleton=skeleton_row(call, place, services.settings), marker=str(uuid.uuid4()), log_uri=log.uri
     )
-    return Invocation(call=call, services=services, log=log, run=run, place=place, writer=writer)
+    plugins = services.plugins.plugins(call.runtime_args, log=log)
+    return Invocation(
+        call=call, services=services, log=log, run=run, place=place, writer=writer, plugins=plugins
+    )
 
 
 __all__ = ["DriverServices", "give_up", "run_driver"]

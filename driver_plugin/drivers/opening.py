@@ -11,6 +11,7 @@ from pathlib import Path
 from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
+from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
@@ -55,6 +56,7 @@ async def open_drivers(
         kubernetes = KubernetesClient.in_cluster()
         if kubernetes is not None:
             await stack.enter_async_context(kubernetes)
+        plugins = await stack.enter_async_context(PluginLoader(settings))
         # A mounted configuration is one namespace's; the central service serves many.
         mounted = Path(settings.launcher_config_dir) if settings.caller_auth == "agent-token" else None
         yield OpenDrivers(
@@ -65,6 +67,7 @@ async def open_drivers(
                 expressions=ExpressionEngine(),
                 kubernetes=kubernetes,
                 launcher_config=LauncherConfigReader(directory=mounted, kubernetes=kubernetes),
+                plugins=plugins,
             )
         )
 

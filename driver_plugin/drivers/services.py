@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
@@ -26,4 +27,5 @@ class DriverServices:
     expressions: ExpressionEngine
     kubernetes: KubernetesClient | None
     launcher_config: LauncherConfigReader
+    plugins: PluginLoader
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -7,6 +7,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from driver_plugin.drivers.dispatch import DriverServices
+from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
@@ -23,13 +24,18 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     requests: list[ApiCall] = []
     async with TestServer(build_app(ServerConfig(database=tmp_path / "kfp.sqlite"))) as server:
         url = str(server.make_url("")).rstrip("/")
-        async with KfpApiClient(url, observer=requests.append) as client:
+        settings = Settings.from_environ({"KFP_API_URL": url, "KFP_DRIVER_PLUGIN_HOSTS": "127.0.0.1"})
+        async with (
+            KfpApiClient(url, observer=requests.append) as client,
+            PluginLoader(settings) as plugins,
+        ):
             services = DriverServices(
                 client=client,
                 run_cache=RunCache(),
-                settings=Settings.from_environ({"KFP_API_URL": url}),
+                settings=settings,
                 expressions=ExpressionEngine(),
                 kubernetes=None,
                 launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
+                plugins=plugins,
             )
             yield Stack(client=client, services=services, requests=requests)

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 
 from driver_plugin.argo.requests import ExecuteTemplateRequest
 from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
+from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.invocation import Invocations, Reply
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
@@ -141,13 +142,14 @@ class World:
         token = self.directory / name
         token.write_text(name)
         calls: list[ApiCall] = []
+        settings = Settings.from_environ({"KFP_API_URL": self.api_url})
         async with (
             KfpApiClient(self.api_url, credentials=NameTag(name), observer=calls.append) as client,
             KubernetesClient(
                 self.kubernetes_url, token_file=token, retry_wait_seconds=0, verify=False
             ) as kubernetes,
+            PluginLoader(settings) as plugins,
         ):
-            settings = Settings.from_environ({"KFP_API_URL": self.api_url})
             services = DriverServices(
                 client=client,
                 run_cache=RunCache(),
@@ -155,6 +157,7 @@ class World:
                 expressions=ExpressionEngine(),
                 kubernetes=kubernetes,
                 launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
+                plugins=plugins,
                 sleep=_no_pause,
             )
             metrics = Metrics()
