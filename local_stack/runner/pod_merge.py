@@ -119,22 +119,24 @@ def _merge_lists(base: Sequence[Any], patch: Sequence[Any], merge_key: str, name
     for entry in patch:
         if not isinstance(entry, Mapping) or merge_key not in entry:
             raise NodeError(f"podSpecPatch: an entry of {name} has no {merge_key}")
-    # Deletions come first, wherever they stand: an entry beside one is a new entry.
+    # Deletes come first, wherever they stand: an entry beside one is a new entry.
     deleted = [entry[merge_key] for entry in patch if _is_directive(entry)]
-    entries: dict[Any, dict[str, Any]] = {
-        entry[merge_key]: entry for entry in base if entry[merge_key] not in deleted
-    }
-    order = list(entries)
-    patched: list[Any] = []
-    for entry in patch:
-        if _is_directive(entry):
-            continue
-        identity = entry[merge_key]
-        there = entries.get(identity)
-        entries[identity] = _as_read(entry) if there is None else _merge_maps(there, entry, name)
-        if identity not in patched:
-            patched.append(identity)
-    return [entries[identity] for identity in _merged_order(order, patched)]
+    kept = [entry for entry in base if entry[merge_key] not in deleted]
+    additions = [entry for entry in patch if not _is_directive(entry)]
+    # A base may repeat a name, as containers may a variable: the first entry is merged, all stay.
+    entries: dict[Any, list[dict[str, Any]]] = {}
+    for entry in kept:
+        entries.setdefault(entry[merge_key], []).append(entry)
+    for entry in additions:
+        there = entries.setdefault(entry[merge_key], [])
+        merged = _merge_maps(there[0], entry, name) if there else _as_read(entry)
+        there[:1] = [merged]
+    order = _merged_order(_identities(kept, merge_key), _identities(additions, merge_key))
+    return [entry for identity in order for entry in entries[identity]]
+
+
+def _identities(entries: Sequence[Mapping[str, Any]], merge_key: str) -> list[Any]:
+    return list(dict.fromkeys(entry[merge_key] for entry in entries))
 
 
 def _merged_order(base: Sequence[Any], patched: Sequence[Any]) -> list[Any]:

@@ -59,7 +59,8 @@ def pod_specs(*, patch: bool) -> Cases:
         image=TEXTS,
         command=clearable(st.lists(TEXTS, max_size=2)),
         args=clearable(st.lists(TEXTS, max_size=2)),
-        env=mergeable(env, "name"),
+        # A base may repeat a variable.
+        env=mergeable(env, "name") if patch else entries(env, "name", twice=True),
         ports=mergeable(port, "containerPort", st.sampled_from([80, 81])),
         resources=clearable(some({}, limits=clearable(QUANTITIES), requests=QUANTITIES)),
         securityContext=clearable(
@@ -153,7 +154,7 @@ def test_merge_agrees_with_kubectl(
 
 @pytest.mark.slow
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
-@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=CASES)
 def test_merge_agrees_with_kubectl_on_many_more_cases(
     case: tuple[list[Json], Json], tmp_path_factory: pytest.TempPathFactory
