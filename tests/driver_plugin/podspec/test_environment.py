@@ -1,5 +1,6 @@
 """Environment of main: spec PODSPEC 4 and 10. ``upstream`` names what KFP emits where it differs."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -108,3 +109,12 @@ async def test_no_proxy_stays_as_given_when_there_is_no_proxy() -> None:
     env = await env_of(no_proxy="a, b")
     assert [one["value"] for one in env[:2]] == ["a, b", "a, b"]
     assert await env_of() == IDENTITY_ENV
+
+
+async def test_proxies_of_calls_at_the_same_time_stay_with_their_calls() -> None:
+    hosts = [f"http://proxy-{index}:1" for index in range(20)]
+    patches = await asyncio.gather(*(built_patch(http_proxy=host) for host in hosts))
+    values = [
+        {one["name"]: one.get("value") for one in main_of(patch)["env"]}["http_proxy"] for patch in patches
+    ]
+    assert values == hosts

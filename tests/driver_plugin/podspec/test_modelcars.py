@@ -13,6 +13,7 @@ from tests.driver_plugin.podspec.examples import (
     built_patch,
     kubelet_expand,
     main_of,
+    patch_text,
 )
 
 
@@ -112,3 +113,10 @@ async def test_check_script_wants_a_model(tmp_path: Path, files: list[str] | Non
     done = await run(script.replace("/models", f"{tmp_path}/models"))
     assert done.returncode == code
     assert done.stdout.startswith(b"modelcar: ")
+
+
+async def test_paths_do_not_depend_on_the_services_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = artifacts(m=["oci://r/m"])
+    before = await patch_text(inputs=given)
+    monkeypatch.setenv("ARTIFACT_LOCAL_PATH", "/somewhere")
+    assert await patch_text(inputs=given) == before
