@@ -88,23 +88,24 @@ class Bench:
         """A row as it is stored now."""
         return await self.client.get_task(self.run_id, task_id)
 
-    def executor_input(self, **inputs: Any) -> dict[str, Any]:
-        """Provisioned outputs below our directory."""
-        root = self.directory / "artifacts" / "train"
+    def artifact(self, name: str, title: str, root: str = "") -> dict[str, Any]:
+        """A runtime artifact below ``root``; in a bucket, its files are kept in our own directory."""
+        place = self.directory / "artifacts" / "train" / name
+        declared = {"name": name, "uri": str(place), "type": {"schemaTitle": title}}
+        return declared | ({"uri": f"{root}/{name}", "customPath": str(place)} if root else {})
+
+    def executor_input(self, root: str = "", **inputs: Any) -> dict[str, Any]:
+        """Provisioned outputs below ``root``, our directory by default."""
         artifacts = {
-            "model": {"name": "model", "uri": f"{root}/model", "type": {"schemaTitle": "system.Model"}},
-            "executor-logs": {
-                "name": "executor-logs",
-                "uri": f"{root}/executor-logs",
-                "type": {"schemaTitle": "system.Artifact"},
-            },
+            "model": self.artifact("model", "system.Model", root),
+            "executor-logs": self.artifact("executor-logs", "system.Artifact", root),
         }
         return {
             "inputs": inputs,
             "outputs": {
                 "parameters": {"acc": {"outputFile": "/tmp/kfp/outputs/acc"}},
                 "artifacts": {key: {"artifacts": [value]} for key, value in artifacts.items()},
-                "outputFile": f"{root}/output_metadata.json",
+                "outputFile": str(self.directory / "artifacts/train/output_metadata.json"),
             },
         }
 
