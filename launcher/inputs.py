@@ -84,7 +84,7 @@ def as_user_code_sees_it(executor_input: ExecutorInput, workspace: str) -> Execu
 
 
 def make_output_directories(executor_input: ExecutorInput, workspace: str) -> None:
-    """Create the directory of everything that user code writes.
+    """Create the directory of everything that user code writes; the log sees to its own.
 
     Raises:
         LauncherError: a directory cannot be made, or an output artifact has no local path.
@@ -94,12 +94,13 @@ def make_output_directories(executor_input: ExecutorInput, workspace: str) -> No
     paths = [parameter.output_file for parameter in outputs.parameters.values()]
     paths.append(outputs.output_file)
     for key, artifacts in outputs.artifacts.items():
+        if key == EXECUTOR_LOGS:
+            continue
         for artifact in artifacts.artifacts:
             try:
                 paths.append(artifact_path(artifact, workspace))
             except UnsupportedSchemeError as error:
-                if key != EXECUTOR_LOGS:
-                    raise LauncherError(f'output artifact "{artifact.name}": {error}') from error
+                raise LauncherError(f'output artifact "{artifact.name}": {error}') from error
     for path in filter(None, paths):
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

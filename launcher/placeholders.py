@@ -13,6 +13,7 @@ from typing import Any, Final
 from kfp_api.ir.executor_input import ExecutorInput, executor_input_text
 from kfp_api.wire import UNSET
 from launcher.errors import LauncherError
+from launcher.inputs import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
 from resolver.values import value_to_text
 
@@ -48,7 +49,7 @@ def _replacements(executor_input: ExecutorInput, workspace: str) -> dict[str, st
     if outputs is None:
         return found
     for name, artifacts in outputs.artifacts.items():
-        if not artifacts.artifacts:
+        if not artifacts.artifacts or name == EXECUTOR_LOGS:
             continue
         first = artifacts.artifacts[0]
         found[f"{{{{$.outputs.artifacts['{name}'].uri}}}}"] = first.uri

@@ -4,8 +4,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from aiohttp.test_utils import TestServer
 
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskState, TaskType
+from launcher.__main__ import _run_task
+from launcher.flags import parse
+from launcher.process import Termination
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
 from tests.launcher.s3_server import S3Server, s3_server
@@ -60,6 +63,9 @@ SPEC = {
 }
 
 
+OUTPUTS = ("{{$.outputs.artifacts['model'].path}}", "{{$.outputs.parameters['acc'].output_file}}")
+
+
 @dataclass(frozen=True)
 class Bench:
     """A run with its root row, and what starts launchers for it."""
@@ -69,6 +75,19 @@ class Bench:
     run_id: str
     root: PipelineTask
     directory: Path
+
+    @property
+    def url(self) -> str:
+        """Where the API listens."""
+        return str(self.server.make_url("")).rstrip("/")
+
+    async def with_pipeline(self, spec: Mapping[str, Any]) -> "Bench":
+        """The same on a new run of another pipeline."""
+        run = await self.client.create_run(Run(display_name="demo", pipeline_spec=dict(spec)))
+        root = PipelineTask(
+            name="ROOT", run_id=run.run_id, type=TaskType.ROOT, state=TaskState.RUNNING, scope_path="root"
+        )
+        return replace(self, run_id=run.run_id, root=await self.client.create_task(root))
 
     async def task(self, **changes: Any) -> PipelineTask:
         """The row of ``train``, as the driver leaves it."""
@@ -109,16 +128,14 @@ class Bench:
             },
         }
 
-    async def start(
+    def flags(
         self,
         task: PipelineTask,
-        script: str,
+        changes: Mapping[str, str] | None = None,
         *,
         executor_input: Mapping[str, Any] | None = None,
-        flags: Mapping[str, str] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> asyncio.subprocess.Process:
-        """Start a container launcher whose command is a shell script; ``$0`` is the model's path."""
+    ) -> list[str]:
+        """The launcher's command line for a container task."""
         values = {
             "executor_type": "container",
             "pipeline_name": "demo",
@@ -136,20 +153,37 @@ class Bench:
             "task_name": "train",
             "ca_cert_path": "",
             "log_level": "1",
-            **(flags or {}),
+            **(changes or {}),
         }
         arguments = ["--ml_pipeline_tls_enabled=false", "--cache_disabled=false"]
         for name, value in values.items():
             arguments += [f"--{name}", value]
-        user = ["sh", "-c", script, "{{$.outputs.artifacts['model'].path}}"]
-        user.append("{{$.outputs.parameters['acc'].output_file}}")
+        return arguments
+
+    async def start(
+        self,
+        task: PipelineTask,
+        script: str,
+        *,
+        executor_input: Mapping[str, Any] | None = None,
+        flags: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "launcher"),
+    ) -> asyncio.subprocess.Process:
+        """Start a container launcher whose command is a shell script.
+
+        ``$0`` is the path of the output artifact ``model``, ``$1`` the file of the output parameter ``acc``.
+        """
+        arguments = self.flags(task, flags, executor_input=executor_input)
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "launcher",
+            *program,
             *arguments,
             "--",
-            *user,
+            "sh",
+            "-c",
+            script,
+            *OUTPUTS,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={
@@ -158,6 +192,23 @@ class Bench:
                 **(environment or {}),
             },
         )
+
+    async def run_here(
+        self,
+        task: PipelineTask,
+        script: str,
+        *,
+        executor_input: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a launcher in this process, where a test does not look at the process; its exit status."""
+        line = parse([*self.flags(task, executor_input=executor_input), "--", "sh", "-c", script, *OUTPUTS])
+        given = {
+            **os.environ,
+            "KFP_LOCAL_OUTPUTS_DIR": str(self.directory / "outputs"),
+            **(environment or {}),
+        }
+        return await _run_task(line, self.client, given, "", Termination())
 
     async def run(self, task: PipelineTask, script: str, **more: Any) -> tuple[int, str]:
         """Run a launcher to its end: exit status and output."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_api.messages import IOType, PipelineTask, StatusMetadata, TaskPodType, TaskState, TaskType
+from kfp_api.messages import IOType, PipelineTask, StatusMetadata, TaskPodType, TaskState
 from tests.launcher.conftest import Bench
 
 GOOD = 'echo working; echo weights > "$0"; echo 0.93 > "$1"'
@@ -104,6 +104,77 @@ async def test_second_attempt_recovers_the_row_and_its_ancestors_and_repeats_no_
     assert (await bench.row(bench.root.task_id)).state is TaskState.RUNNING
 
 
+async def test_outputs_may_come_from_a_file_instead_of_a_command(bench: Bench) -> None:
+    task, file = await bench.task(), bench.directory / "recorded.json"
+    file.write_text('{"parameterValues": {"acc": 0.75, "extra": [1]}}', encoding="utf-8")
+    ran, document = bench.directory / "ran", bench.executor_input()
+    del document["outputs"]["artifacts"]["model"]
+    status = await bench.run_here(
+        task, f"touch {ran}", executor_input=document, environment={"KFP_OUTPUT_FILE": str(file)}
+    )
+    assert status == 0
+    assert not ran.exists()
+    row = await bench.row(task.task_id)
+    assert {one.parameter_key: one.value for one in row.output_parameters} == {"acc": 0.75, "extra": [1]}
+
+
+async def test_log_that_cannot_be_written_never_fails_the_task(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task, document = await bench.task(), bench.executor_input()
+    (document["outputs"]["artifacts"]["executor-logs"]["artifacts"][0])["customPath"] = "/dev/null/x/log"
+    assert await bench.run_here(task, GOOD, executor_input=document) == 0
+    assert "executor log not published: /dev/null/x/log-0: Not a directory" in capfd.readouterr().err
+    assert artifacts(await bench.row(task.task_id)) == {"model": ["model"]}
+
+
+async def test_log_on_a_full_disk_never_stops_the_command(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task, document = await bench.task(), bench.executor_input()
+    full = bench.directory / "log"
+    full.with_name("log-0").symlink_to("/dev/full")
+    document["outputs"]["artifacts"]["executor-logs"]["artifacts"][0]["customPath"] = str(full)
+    assert await bench.run_here(task, f"yes | head -c 300000; {GOOD}", executor_input=document) == 0
+    assert "output of the command is no longer written to" in capfd.readouterr().err
+    assert (await bench.row(task.task_id)).state is TaskState.SUCCEEDED
+
+
+async def test_metrics_become_artifacts_with_numbers(bench: Bench) -> None:
+    task, document = await bench.task(), bench.executor_input()
+    document["outputs"]["artifacts"] = {
+        "metrics": {"artifacts": [bench.artifact("metrics", "system.Metrics")]},
+        "confusion": {"artifacts": [bench.artifact("confusion", "system.ClassificationMetrics")]},
+    }
+    reported = {
+        "metrics": {"artifacts": [{"name": "metrics", "uri": "", "metadata": {"acc": 0.5, "n": 3}}]},
+        "confusion": {"artifacts": [{"name": "confusion", "uri": "", "metadata": {"rows": [1]}}]},
+    }
+    report = json.dumps({"parameterValues": {"acc": 1}, "artifacts": reported})
+    script = f"echo '{report}' > {document['outputs']['outputFile']}"
+    assert await bench.run_here(task, script, executor_input=document) == 0
+    found = {
+        (one.artifact_key, artifact.name): (artifact.type.value, artifact.number_value, artifact.uri)
+        for one in (await bench.row(task.task_id)).output_artifacts
+        for artifact in one.artifacts
+    }
+    assert found == {
+        ("metrics", "acc"): ("Metric", 0.5, None),
+        ("metrics", "n"): ("Metric", 3.0, None),
+        ("confusion", "confusion"): ("ClassificationMetric", None, None),
+    }
+
+
+async def test_directory_and_file_travel_between_directories(bench: Bench) -> None:
+    task, document = await bench.task(), bench.executor_input()
+    stored = bench.directory / "stored"
+    document["outputs"]["artifacts"]["model"]["artifacts"][0]["customPath"] = str(stored / "made")
+    document["outputs"]["artifacts"]["model"]["artifacts"][0]["uri"] = str(stored / "kept")
+    script = 'mkdir -p "$0/deep"; echo w > "$0/deep/w"; echo 1 > "$1"'
+    assert await bench.run_here(task, script, executor_input=document) == 0
+    assert (stored / "kept" / "deep" / "w").read_text(encoding="utf-8") == "w\n"
+
+
 async def test_stop_signal_reaches_the_command_and_the_row_says_so(bench: Bench) -> None:
     task = await bench.task()
     marker = bench.directory / "stopped"
@@ -158,30 +229,3 @@ async def test_start_that_fails_leaves_no_running_row(bench: Bench) -> None:
     assert row.status_metadata is not None
     assert "task unknown is not found" in row.status_metadata.message
     assert row.custom_properties["plugins.x"] == "kept"
-
-
-async def test_importer_registers_the_object_with_resolved_metadata(bench: Bench) -> None:
-    data = bench.directory / "shared" / "data.csv"
-    data.parent.mkdir()
-    data.write_text("1\n", encoding="utf-8")
-    spec = {
-        "artifactUri": {"constant": str(data)},
-        "typeSchema": {"schemaTitle": "system.Dataset"},
-        "metadata": {"note": "{{$.inputs.parameters['note']}}", "text": "is {{$.inputs.parameters['note']}}"},
-    }
-    flags = {
-        "executor_type": "importer",
-        "importer_spec": json.dumps(spec),
-        "task_name": "import",
-        "iteration_index": "-1",
-    }
-    for _ in range(2):
-        status, output = await bench.run(PipelineTask(), "true", flags=flags)
-        assert status == 0, output
-    (row,) = (await bench.client.list_tasks(bench.run_id, parent_id=bench.root.task_id)).tasks
-    assert (row.name, row.type, row.state) == ("import", TaskType.IMPORTER, TaskState.SUCCEEDED)
-    (imported,) = row.output_artifacts
-    assert imported.artifact_key == "artifact"
-    (artifact,) = imported.artifacts
-    assert (artifact.name, artifact.uri) == ("data.csv", str(data))
-    assert artifact.metadata == {"note": "n1", "text": "is n1"}

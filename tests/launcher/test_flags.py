@@ -121,6 +121,19 @@ def test_container_without_command_is_refused() -> None:
         flags.check_required(flags.parse(command_line()[:-3]))
 
 
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["--run_id", "r", "-help", "--nonsense"]])
+def test_help_lists_every_flag_wherever_it_is_asked_for(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{flag.name}" in shown for flag in flags.FLAGS)
+
+
+def test_help_of_the_users_command_is_the_users() -> None:
+    assert flags.parse(["--", "echo", "--help"]).command == ("echo", "--help")
+
+
 def test_argument_that_argo_moved_to_a_file_is_read_back() -> None:
     moved = Path("/tmp/argo_arg_987654321.txt")
     moved.write_text("x" * 140_000, encoding="utf-8")

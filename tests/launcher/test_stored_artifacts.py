@@ -42,7 +42,7 @@ def google_cloud_storage(bench: Bench, s3: S3Server, bucket: str) -> dict[str, s
 
 def configured(bench: Bench, root: str) -> dict[str, str]:
     directory = bench.directory / "config"
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     (directory / "defaultPipelineRoot").write_text(root, encoding="utf-8")
     return {"KFP_LAUNCHER_CONFIG_DIR": str(directory)}
 
