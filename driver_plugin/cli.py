@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command(
         "rewrite", "compiler.rewriter.command", "turn the driver pods of compiled Workflows into plugin calls"
     ),
+    Command("webhook", "compiler.webhook.command", "the same for Workflows on their way into a cluster"),
     Command("local", "local_stack.command", "run a pipeline on this machine, without a cluster"),
     Command("logs", "troubleshooting.logs_command", "show the driver logs of a run or a task"),
     Command(

@@ -1,0 +1,1 @@
+"""The rewriter as a mutating admission webhook: Workflows on their way into a cluster (spec COMPILER 13)."""
