@@ -1,7 +1,7 @@
 """The webhook's manifests and the plugin profile that it reads.
 
-Oracles: ``kubectl kustomize``; the published Kubernetes schemas; CEL's official runtime, in which the API
-server's match conditions are evaluated; spec DEPLOY 3.7 for names and policies; webhook and rewriter themselves.
+Oracles: ``kubectl kustomize``; the published Kubernetes schemas; CEL's official runtime, for the API server's
+match conditions; spec DEPLOY 3.7 for names and policies; the webhook and the rewriter themselves.
 """
 
 import argparse
