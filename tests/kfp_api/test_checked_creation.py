@@ -46,6 +46,7 @@ def sent_artifacts(server: ScriptedServer, index: int) -> list[str]:
 async def test_links_that_are_there_after_a_failure_are_success(
     server: ScriptedServer, client: KfpApiClient, failure: Step
 ) -> None:
+    """D27: upstream's driver fails when its links are there already."""
     server.play(failure, Reply(200, {"artifact_tasks": stored(link("a"), link("b"))}))
     created = await client.create_artifact_tasks([link("a"), link("b")])
     assert [one.id for one in created] == ["id-a", "id-b"]

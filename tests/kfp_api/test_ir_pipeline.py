@@ -74,7 +74,7 @@ def test_what_kfp_tests_with_is_read_whole() -> None:
 MINIMAL: dict[str, Any] = {"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {}}}}
 
 
-def test_field_names_have_two_spellings_and_map_keys_one() -> None:
+def test_ir_keeps_map_keys() -> None:
     snake = {
         "pipeline_info": {"name": "p"},
         "root": {
@@ -144,6 +144,7 @@ def test_both_forms_of_a_submission_are_read(inner_key: str, platform_key: str) 
     ],
 )
 def test_what_is_no_pipeline_is_refused_with_the_place(document: object, text: str) -> None:
+    """D18: upstream takes a dot in a task key, and its scope paths become ambiguous."""
     with pytest.raises(InvalidPipelineError) as caught:
         pipeline_from_struct(document)
     assert text in str(caught.value)

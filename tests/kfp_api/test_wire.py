@@ -97,7 +97,7 @@ def test_enum_numbers_are_those_of_the_api() -> None:
         TaskState.from_number(9)
 
 
-def test_null_unsets_every_field_but_a_value() -> None:
+def test_wire_null_vs_absent() -> None:
     task = PipelineTask.from_wire(
         {"name": None, "state": None, "inputs": None, "pods": None, "endTime": None}
     )
@@ -116,9 +116,10 @@ def test_what_is_no_64_bit_integer_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("-1", -1), (7, 7), (7.0, 7), ("9223372036854775807", 2**63 - 1)]
+    ("value", "expected"),
+    [("-1", -1), ("0", 0), (0, 0), (7, 7), (7.0, 7), ("9223372036854775807", 2**63 - 1)],
 )
-def test_64_bit_integer_is_read_from_text_and_number(value: object, expected: int) -> None:
+def test_wire_int64_strings(value: object, expected: int) -> None:
     attributes = TypeAttributes.from_wire({"iteration_index": value})
     assert attributes.iteration_index == expected
     assert attributes.to_wire() == {"iteration_index": str(expected)}

@@ -6,6 +6,7 @@ import pytest
 
 from kfp_api.ir.pipeline import TaskSpec
 from resolver.errors import ResolutionError
+from resolver.executor_input import input_artifact_links
 from resolver.final_status import NO_FINAL_STATE, final_status_producers
 from resolver.inputs import resolve_inputs
 from tests.resolver.builders import context_of, entry_of, leaf, resolve_task, row, shown, spec_of, task_of
@@ -25,6 +26,7 @@ async def resolve(declared: str = "TASK_FINAL_STATUS", **fields: Any) -> Any:
 
 @pytest.mark.parametrize("declared", ["TASK_FINAL_STATUS", "STRUCT"])
 async def test_final_status_failed_and_ok(declared: str) -> None:
+    """D16: its type is called an output; it is an input as any other, and makes no artifact link."""
     resolved = await resolve(declared, state="FAILED", status_metadata={"message": "boom"})
     entry = entry_of(resolved, "status")
     assert entry["value"] == {
@@ -34,6 +36,7 @@ async def test_final_status_failed_and_ok(declared: str) -> None:
         "error": {"code": 2, "message": "boom"},
     }
     assert entry["type"] == "TASK_FINAL_STATUS_OUTPUT"
+    assert input_artifact_links(resolved, run_id="run-1", task_id="new") == []
 
 
 @pytest.mark.parametrize(

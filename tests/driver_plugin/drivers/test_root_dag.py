@@ -4,6 +4,7 @@ Oracle: spec DRIVER 5; the stored rows are those of the embedded KFP API.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
@@ -17,11 +18,19 @@ SPEC = pipeline(
 )
 
 
-async def test_the_root_row_holds_the_parameters_sorted_and_verbatim(stack: Stack) -> None:
+async def test_root_inputs_all_kinds(stack: Stack) -> None:
+    """The parameters stand on the root row sorted and as they were given."""
     run = await stack.submit(SPEC, epochs=1)
-    call = replace(
-        run.call(DriverType.ROOT_DAG), runtime_config={"parameterValues": {"note": None, "epochs": 3}}
-    )
+    values: dict[str, Any] = {
+        "note": None,
+        "epochs": 3,
+        "rate": 0.5,
+        "fast": False,
+        "name": "x",
+        "l": [1, None],
+        "s": {"k": {}},
+    }
+    call = replace(run.call(DriverType.ROOT_DAG), runtime_config={"parameterValues": values})
     result = await run.drive(call, uri="s3://logs/inv-1.log")
     row = await run.row(result.task_id)
     assert result == DriverResult(task_id=row.task_id)
@@ -33,8 +42,7 @@ async def test_the_root_row_holds_the_parameters_sorted_and_verbatim(stack: Stac
     )
     assert row.display_name == "Demo"
     assert [(one.parameter_key, one.value, one.type) for one in row.input_parameters] == [
-        ("epochs", 3, IOType.RUNTIME_VALUE_INPUT),
-        ("note", None, IOType.RUNTIME_VALUE_INPUT),
+        (key, values[key], IOType.RUNTIME_VALUE_INPUT) for key in sorted(values)
     ]
     assert {one.producer.task_name for one in row.input_parameters if one.producer} == {"ROOT"}
     assert row.custom_properties[LOG_PROPERTY] == "s3://logs/inv-1.log"

@@ -275,7 +275,8 @@ async def test_link_types_beyond_the_enum_are_refused(api: Api) -> None:
     await api.post("/artifact_tasks", {"artifact_task": link(artifact, run, task, type=99)}, status=400)
 
 
-async def test_a_repeated_link_is_the_stored_one(api: Api) -> None:
+async def test_links_idempotent(api: Api) -> None:
+    """D27: upstream's server fails on a link that is there."""
     run, task = await task_of(api)
     artifact = await api.artifact(run, task)
     body = link(artifact, run, task, producer={"task_name": "train"})
