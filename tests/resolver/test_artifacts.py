@@ -8,15 +8,11 @@ from kfp_api.messages import ArtifactTask
 from resolver.errors import NullInputError, ResolutionError
 from resolver.executor_input import input_artifact_links
 from resolver.inputs import ResolvedInputs
-from tests.resolver.builders import artifact, artifacts, leaf, resolve_task, row, task_of
+from tests.resolver.builders import artifact, artifact_source, artifacts, leaf, resolve_task, row, task_of
 
 
 def component_input(key: str) -> dict[str, Any]:
     return {"componentInputArtifact": key}
-
-
-def task_output(task: str, key: str) -> dict[str, Any]:
-    return {"taskOutputArtifact": {"producerTask": task, "outputArtifactKey": key}}
 
 
 def ids(resolved: ResolvedInputs, key: str) -> list[list[str]]:
@@ -27,10 +23,10 @@ def links(resolved: ResolvedInputs) -> list[dict[str, Any]]:
     return [link.to_wire() for link in input_artifact_links(resolved, run_id="R", task_id="new")]
 
 
-async def test_artifact_task_output() -> None:
+async def test_artifact_artifact_source() -> None:
     made = row("m", "make", outputs=[artifacts("out", [artifact("a1")], task_name="make")])
     resolved = await resolve_task(
-        task_of("c", artifacts={"data": task_output("make", "out")}),
+        task_of("c", artifacts={"data": artifact_source("make", "out")}),
         leaf(artifacts={"data": {}}),
         siblings={"make": task_of("c")},
         rows=[made],
@@ -57,7 +53,7 @@ async def test_artifact_task_output() -> None:
 async def test_a_missing_artifact_is_an_error_that_names_it(rows: list[Any], text: str) -> None:
     with pytest.raises(ResolutionError) as caught:
         await resolve_task(
-            task_of("c", artifacts={"data": task_output("make", "out")}),
+            task_of("c", artifacts={"data": artifact_source("make", "out")}),
             leaf(artifacts={"data": {}}),
             siblings={"make": task_of("c")},
             rows=rows,
@@ -71,7 +67,7 @@ async def test_artifact_optional_absent() -> None:
     resolved = await resolve_task(task_of("c", artifacts={"data": component_input("nobody")}), optional)
     assert resolved.artifacts == ()
     policy = {"triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
-    task = task_of("c", artifacts={"data": task_output("make", "out")}, **policy)
+    task = task_of("c", artifacts={"data": artifact_source("make", "out")}, **policy)
     assert (await resolve_task(task, optional, siblings={"make": task_of("c")})).artifacts == ()
 
 
@@ -150,7 +146,7 @@ async def test_artifact_iterator(merged: bool) -> None:
 async def test_artifact_iterator_links() -> None:
     loop = task_of(
         "c",
-        artifacts={"ds": task_output("make", "out")},
+        artifacts={"ds": artifact_source("make", "out")},
         artifactIterator={"items": {"inputArtifact": "ds"}, "itemInput": "ds-loop-item"},
     )
     made = row("m", "make", outputs=[artifacts("out", [artifact("a1"), artifact("a2")])])

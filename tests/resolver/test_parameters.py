@@ -1,5 +1,6 @@
 """Input parameters. Oracle: the examples and tables of spec RESOLVER 5.1, 5.2, 5.5 to 5.7 and 10."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from resolver.parameters import (
     resolve_k8s_json_parameter,
     resolve_parameter_or_pipeline_channel,
 )
+from resolver.scope import ScopePath
 from tests.resolver.builders import (
     context_of,
+    each,
     entry_of,
     input_spec,
     leaf,
@@ -23,6 +26,7 @@ from tests.resolver.builders import (
     root_row,
     row,
     shown,
+    source,
     spec_of,
     task_of,
 )
@@ -32,10 +36,6 @@ ITEM = "pipelinechannel--loop-item-param-1"
 
 def component_input(key: str, **more: Any) -> dict[str, Any]:
     return {"componentInputParameter": key, **more}
-
-
-def task_output(task: str, key: str = "Output", **more: Any) -> dict[str, Any]:
-    return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}, **more}
 
 
 def items(*values: Any) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ async def test_constants_and_component_inputs_keep_their_kinds() -> None:
 async def test_a_task_output_reaches_its_consumer_typed() -> None:
     made = row("t7", "make", outputs=[parameter("Output", "hi", task_name="make")])
     resolved = await resolve_task(
-        task_of("c", {"text": task_output("make")}),
+        task_of("c", {"text": source("make")}),
         leaf({"text": "STRING"}),
         siblings={"make": task_of("c")},
         rows=[made],
@@ -146,7 +146,7 @@ LOOP = {
     "dag": {
         "tasks": {
             "prepend-id": task_of("leaf"),
-            "t": task_of("consumer", {"x": task_output("prepend-id")}),
+            "t": task_of("consumer", {"x": source("prepend-id")}),
         }
     }
 }
@@ -188,7 +188,7 @@ async def test_a_missing_output_is_an_error_that_names_it(rows: list[Any], text:
     """D22: upstream does not say which input."""
     with pytest.raises(ResolutionError) as caught:
         await resolve_task(
-            task_of("c", {"text": task_output("make")}),
+            task_of("c", {"text": source("make")}),
             leaf({"text": "STRING"}),
             siblings={"make": task_of("c")},
             rows=rows,
@@ -197,11 +197,32 @@ async def test_a_missing_output_is_an_error_that_names_it(rows: list[Any], text:
     assert str(caught.value).startswith('task "t": resolving parameter "text": ')
 
 
+async def test_a_missing_producer_in_a_loop_is_named_with_its_iteration() -> None:
+    spec = spec_of(
+        {"loop": LOOP, "leaf": leaf(), "consumer": leaf()},
+        {"for-loop-1": task_of("loop", **each("[1, 2, 3]"))},
+    )
+    made = [row(f"t{index}", "prepend-id", "L", iteration=index) for index in (0, 1)]
+    head = row("L", "for-loop-1", count=3)
+    with pytest.raises(ResolutionError, match="producerTask task prepend-id_L_idx_2 not found"):
+        await resolve_inputs(context_of(spec, "for-loop-1.t", rows=made, parent=head, iteration=2))
+
+
+def test_a_context_needs_a_parent_row_and_a_possible_iteration() -> None:
+    spec = spec_of({"c": leaf()}, {"t": task_of("c")})
+    with pytest.raises(ResolutionError, match="parent task is required"):
+        context_of(spec, "t", parent=row("", "nobody"))
+    with pytest.raises(ResolutionError, match="iteration index -1 is negative"):
+        context_of(spec, "t", iteration=-1)
+    with pytest.raises(ResolutionError, match="the root DAG has no inputs to resolve"):
+        _ = replace(context_of(spec, "t"), scope=ScopePath.from_dot(spec, "root")).task_key
+
+
 @pytest.mark.parametrize("rows", [[], [row("t7", "make", state="FAILED")]])
 async def test_ignore_upstream_failure(rows: list[Any]) -> None:
     """D12: upstream fails although the input has a default."""
     policy = {"triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
-    wired = {"text": task_output("make"), "more": task_output("make")}
+    wired = {"text": source("make"), "more": source("make")}
     declared = {
         "text": {"parameterType": "STRING", "isOptional": True, "defaultValue": "fallback"},
         "more": {"parameterType": "STRING", "isOptional": True},
@@ -217,11 +238,11 @@ NULL_SOURCES: dict[str, dict[str, Any]] = {
     "absent input": component_input("nobody"),
     "null input": component_input("null"),
     "null constant": {"runtimeValue": {"constant": None}},
-    "null output": task_output("make"),
+    "null output": source("make"),
 }
 
 
-@pytest.mark.parametrize("source", NULL_SOURCES)
+@pytest.mark.parametrize("null", NULL_SOURCES)
 @pytest.mark.parametrize(
     ("declared", "expected", "of_output"),
     [
@@ -232,10 +253,10 @@ NULL_SOURCES: dict[str, dict[str, Any]] = {
         (None, NullInputError, None),
     ],
 )
-async def test_required_null(source: str, declared: Any, expected: Any, of_output: Any) -> None:
-    wanted = of_output if source == "null output" else expected
+async def test_required_null(null: str, declared: Any, expected: Any, of_output: Any) -> None:
+    wanted = of_output if null == "null output" else expected
     resolving = resolve_task(
-        task_of("c", {"x": NULL_SOURCES[source]}),
+        task_of("c", {"x": NULL_SOURCES[null]}),
         leaf({} if declared is None else {"x": declared}),
         inputs=[parameter("null", None, "RUNTIME_VALUE_INPUT")],
         siblings={"make": task_of("c")},
@@ -360,9 +381,9 @@ async def test_literals_are_checked_after_the_type() -> None:
 
 async def test_an_input_of_unknown_kind_is_refused() -> None:
     sources: tuple[dict[str, Any], ...] = ({}, {"runtimeValue": {}})
-    for source in sources:
+    for unknown in sources:
         with pytest.raises(ResolutionError, match=r"parameter spec of type .* not implemented yet"):
-            await resolve_task(task_of("c", {"x": source}), leaf())
+            await resolve_task(task_of("c", {"x": unknown}), leaf())
     with pytest.raises(ResolutionError, match="empty component input"):
         await resolve_task(task_of("c", {"x": component_input("")}), leaf())
 
