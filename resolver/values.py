@@ -21,6 +21,9 @@ MAX_NESTING: Final = 64
 _DIGITS_WITHOUT_DOUBT: Final = 300
 """Integers of so many characters are within the range of doubles."""
 
+_EXACT_BELOW: Final = 2**53
+"""Below it, the digits of an integral double are those of the integer."""
+
 _PLAIN_FROM: Final = 1e-6
 _PLAIN_BELOW: Final = 1e21
 _ESCAPES: Final = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
@@ -167,6 +170,8 @@ def as_double(number: float) -> float:
 
 
 def _plain_number(x: float) -> str:
+    if x and abs(x) < _EXACT_BELOW and x.is_integer():
+        return str(int(x))
     text = format(Decimal(repr(x)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
