@@ -2,8 +2,8 @@
 
 ``int`` and ``bool`` of the standard library are replaced by stricter ones (the library's accept blanks and
 booleans), and ``parseJson`` is added. Macros that iterate (``all exists exists_one map filter``) are refused:
-nested or chained, a short expression could compute for hours or fill the memory, and the SDK emits none. What
-reads texts draws on an :class:`Allowance`, because an expression may do it thousands of times.
+a short chain of them fills the memory, and the SDK emits none. What reads texts draws on an
+:class:`Allowance`, because an expression may do it thousands of times.
 
 The CEL library is imported with the first environment. Its messages are mapped to the words that pipeline
 authors know from KFP.
