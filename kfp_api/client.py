@@ -24,15 +24,13 @@ from kfp_api.limits import check_artifact_request, sendable_task
 from kfp_api.messages import (
     Artifact,
     ArtifactTask,
-    ArtifactTaskPage,
     CreateArtifactRequest,
     PipelineTask,
     Run,
-    RunPage,
-    TaskPage,
     ViewMode,
 )
 from kfp_api.operations import Operation
+from kfp_api.pages import ArtifactTaskPage, RunPage, TaskPage
 from kfp_api.queries import chunks, filter_text, given, wanted_iteration, without_iteration
 from kfp_api.transport import ApiCall, ApiTransport, Backoff, Request
 

@@ -367,25 +367,27 @@ class Experiment(WireMessage):
     last_run_created_at: Timestamp | None = None
 
 
-class TaskPage(WireMessage):
-    """One page of ListTasks."""
+class Pipeline(WireMessage):
+    """A stored pipeline: a name for its versions."""
 
-    tasks: list[PipelineTask] = Field(default_factory=list)
-    next_page_token: str = ""
-    total_size: int = 0
-
-
-class ArtifactTaskPage(WireMessage):
-    """One page of ListArtifactTasks."""
-
-    artifact_tasks: list[ArtifactTask] = Field(default_factory=list)
-    next_page_token: str = ""
-    total_size: int = 0
+    pipeline_id: str = ""
+    display_name: str = ""
+    name: str = ""
+    description: str = ""
+    created_at: Timestamp | None = None
+    namespace: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
-class RunPage(WireMessage):
-    """One page of ListRuns."""
+class PipelineVersion(WireMessage):
+    """A stored pipeline version, with its spec."""
 
-    runs: list[Run] = Field(default_factory=list)
-    next_page_token: str = ""
-    total_size: int = 0
+    pipeline_id: str = ""
+    pipeline_version_id: str = ""
+    display_name: str = ""
+    name: str = ""
+    description: str = ""
+    created_at: Timestamp | None = None
+    package_url: dict[str, JsonValue] | None = None
+    pipeline_spec: dict[str, Any] | None = None
+    tags: dict[str, str] = Field(default_factory=dict)

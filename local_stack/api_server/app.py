@@ -10,17 +10,18 @@ from sqlalchemy import Connection
 from local_stack.api_server.config import ServerConfig
 from local_stack.api_server.routes import artifacts, experiments, pipelines, runs, tasks
 from local_stack.api_server.routes.answering import (
+    API_PREFIX,
     CONFIG,
     DATABASE,
     errors_as_status,
     json_response,
     require_token,
 )
+from local_stack.api_server.routes.metrics import METRICS, RequestMetrics, count_requests, show_metrics
+from local_stack.api_server.routes.openapi import show_openapi
 from local_stack.api_server.services.experiments import default_experiment_id
 from local_stack.api_server.storage.database import Database
 from local_stack.api_server.storage.transaction import Transaction
-
-API_PREFIX = "/apis/v2beta1"
 
 
 def build_app(config: ServerConfig, *, database: Database | None = None) -> web.Application:
@@ -33,10 +34,11 @@ def build_app(config: ServerConfig, *, database: Database | None = None) -> web.
     """
     opened = Database(config.database) if database is None else database
     app = web.Application(
-        middlewares=[errors_as_status, require_token], client_max_size=config.max_body_bytes
+        middlewares=[count_requests, errors_as_status, require_token], client_max_size=config.max_body_bytes
     )
     app[CONFIG] = config
     app[DATABASE] = opened
+    app[METRICS] = RequestMetrics()
 
     def ensure_default_experiment(connection: Connection) -> None:
         default_experiment_id(Transaction(connection, config, config.clock()))
@@ -56,6 +58,8 @@ def build_app(config: ServerConfig, *, database: Database | None = None) -> web.
             API_PREFIX,
         )
     )
+    app.router.add_route("GET", "/metrics", show_metrics)
+    app.router.add_route("GET", f"{API_PREFIX}/openapi.json", show_openapi)
     app.router.add_route("*", f"{API_PREFIX}/healthz", _healthz)
     app.router.add_route("*", "/apis/v1beta1/healthz", _healthz_v1)
     return app

@@ -22,10 +22,10 @@ from kfp_api.messages import (
     PipelineTask,
     Run,
     RuntimeState,
-    TaskPage,
     TaskState,
     TypeAttributes,
 )
+from kfp_api.pages import TaskPage
 from kfp_api.wire import UNSET, format_timestamp
 
 

@@ -25,6 +25,12 @@ DATABASE: Final = web.AppKey("database", Database)
 CONFIG: Final = web.AppKey("config", ServerConfig)
 OPERATION: Final = web.RequestKey("operation", str)
 
+API_PREFIX: Final = "/apis/v2beta1"
+OPEN_PATHS: Final = frozenset(
+    {f"{API_PREFIX}/healthz", "/apis/v1beta1/healthz", f"{API_PREFIX}/openapi.json", "/metrics"}
+)
+"""What needs no identity, ever."""
+
 Service = Callable[[Transaction], dict[str, Any]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -106,9 +112,9 @@ async def errors_as_status(request: web.Request, handler: Handler) -> web.Stream
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Ask for the static bearer token, where one is configured; healthz is always open."""
+    """Ask for the static bearer token, where one is configured."""
     token = request.app[CONFIG].token
-    if token is not None and not request.path.endswith("/healthz"):
+    if token is not None and request.path not in OPEN_PATHS:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
             raise UnauthenticatedError("Request header error: there is no valid bearer token")

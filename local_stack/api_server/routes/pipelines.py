@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from compiler.errors import PipelineFileError
 from compiler.loading import MAX_BYTES, load_pipeline
@@ -121,9 +122,11 @@ async def _read_upload(request: web.Request, query: Query) -> Upload:
     Raises:
         ApiError: no file, a file that is no pipeline or too large, or tags that are no JSON object.
     """
-    part = await _file_part(request)
-    filename = Path(part.filename or "").name
-    document = await asyncio.to_thread(_document, filename, await _bounded(part))
+    try:
+        filename, content = await _file(request)
+    except (ValueError, HttpProcessingError) as error:
+        raise InvalidInputError(f"Failed to read pipeline from file: {error}") from error
+    document = await asyncio.to_thread(_document, filename, content)
     name = query.text("name") or query.text("display_name") or filename
     if not name:
         raise InvalidInputError("Failed to read pipeline from file: it has no name")
@@ -136,14 +139,12 @@ async def _read_upload(request: web.Request, query: Query) -> Upload:
     )
 
 
-async def _file_part(request: web.Request) -> BodyPartReader:
+async def _file(request: web.Request) -> tuple[str, bytes]:
+    """Name and contents of the uploaded file."""
     if request.content_type == "multipart/form-data":
-        try:
-            async for part in await request.multipart():
-                if isinstance(part, BodyPartReader) and part.name == _FILE_FIELD:
-                    return part
-        except ValueError as error:
-            raise InvalidInputError(f"Failed to read pipeline from file: {error}") from error
+        async for part in await request.multipart():
+            if isinstance(part, BodyPartReader) and part.name == _FILE_FIELD:
+                return Path(part.filename or "").name, await _bounded(part)
     raise InvalidInputError(f"Failed to read pipeline from file: no multipart field {_FILE_FIELD}")
 
 

@@ -4,7 +4,6 @@ A page token is a keyset: order, filter, and the sort value and id of the next p
 bound to its list, survives concurrent inserts, and costs the same on every page. NULLs sort first.
 """
 
-import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, and_, func, or_, select, tuple_
 
 from kfp_api.filters import Filter
-from kfp_api.wire import ValidationError
 from local_stack.api_server.errors import InvalidInputError
 from local_stack.api_server.storage.filters import ListField, parse_filter, predicate_clauses
 
@@ -194,7 +192,8 @@ def _decode_token(listing: Listing, token: str) -> _Cursor:
             raise invalid
         sort, descending, value, row_id = (document[key] for key in ("sort", "desc", "value", "id"))
         cursor_filter = Filter.parse_strict(document["filter"])
-    except (binascii.Error, orjson.JSONDecodeError, KeyError, ValidationError) as error:
+    except (ValueError, KeyError) as error:
+        # Not base64, not JSON, or a filter that is none: all are values that are wrong.
         raise invalid from error
     well_typed = (
         isinstance(descending, bool)
