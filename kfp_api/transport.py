@@ -178,7 +178,7 @@ class ApiTransport:
         answer: httpx.Response | None = None
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._session().handle_async_request(
+                answer = await self._send(
                     httpx.Request(
                         operation.method,
                         self._base + path,
@@ -188,7 +188,6 @@ class ApiTransport:
                         extensions=_EXTENSIONS,
                     )
                 )
-                await answer.aread()
         except TimeoutError as error:
             raise _unreachable(operation, path, f"no answer within {seconds:.3g} s") from error
         except httpx.HTTPError as error:
@@ -214,6 +213,15 @@ class ApiTransport:
                     bytes=len(answer.content) if answer is not None else 0,
                 )
             )
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """The whole answer; its connection is given back also when reading it fails or takes too long."""
+        answer = await self._session().handle_async_request(request)
+        try:
+            await answer.aread()
+        finally:
+            await answer.aclose()
+        return answer
 
     def _session(self) -> AiohttpTransport:
         """The shared session, opened in the event loop of the first call.

@@ -1,0 +1,200 @@
+"""The embedded KFP API with a run of 10,000 tasks, and what a request costs its client."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import httpx
+import orjson
+from httpx_aiohttp import AiohttpTransport
+from measure import Rows, cpu_seconds, ms, resident
+
+from kfp_api.client import KfpApiClient
+from kfp_api.filters import Filter, Predicate, PredicateOperation
+from kfp_api.messages import PipelineTask, Run, TaskState, TaskType
+
+TASKS = 10_000
+IN_FLIGHT = 16
+SAMPLES = 100
+CLIENT_REQUESTS = 4_000
+SPEC = {"schemaVersion": "2.1.0", "pipelineInfo": {"name": "benchmark"}, "root": {"dag": {"tasks": {}}}}
+
+
+def measure(directory: Path) -> Rows:
+    """A flat run that grows to 10,000 tasks: the same calls at its start and at its end."""
+    with server(directory) as (url, process):
+        return asyncio.run(_measure(url, process, directory / "kfp.db"))
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[tuple[str, int]]:
+    """The API server as a process; its URL and process id."""
+    ready = directory / "ready.json"
+    command = [sys.executable, "-m", "driver_plugin.cli", "api-server", "--port", "0"]
+    command += ["--database", f"sqlite:///{directory / 'kfp.db'}", "--ready-file", str(ready)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not ready.exists():
+            time.sleep(0.01)
+        yield json.loads(ready.read_text(encoding="utf-8"))["url"], process.pid
+        process.terminate()
+
+
+async def _measure(url: str, process: int, database: Path) -> Rows:
+    async with KfpApiClient(url) as client:
+        run = await client.create_run(Run(display_name="benchmark", pipeline_spec=SPEC))
+        flat = Flat(client, run.run_id)
+        await flat.open()
+        await flat.grow(to=SAMPLES)
+        first = await flat.sample()
+        started, before = time.perf_counter(), cpu_seconds(process)
+        await flat.grow(to=TASKS)
+        created = TASKS - len(first["CreateTask"]) - SAMPLES
+        rate = created / (time.perf_counter() - started)
+        server_ms = (cpu_seconds(process) - before) / created * 1000
+        last = await flat.sample()
+        rows = [
+            (
+                f"API {name}: median, at {SAMPLES} and at {TASKS:,} tasks",
+                f"{ms(first[name])}, {ms(last[name])} ms",
+            )
+            for name in first
+        ]
+        pages = await flat.pages()
+        rows += [
+            (
+                f"API ListTasks, pages of 200: first and last of {len(pages)}",
+                f"{ms(pages[:5])}, {ms(pages[-5:])} ms",
+            ),
+            (f"API CreateTask at {IN_FLIGHT} in flight", f"{rate:.0f} per second"),
+            (f"API server: CPU per CreateTask at {IN_FLIGHT} in flight", f"{server_ms:.2f} ms"),
+            (f"API server: resident after {TASKS:,} tasks", f"{resident(process):.0f} MiB"),
+            (f"API database: {TASKS:,} tasks", f"{database.stat().st_size / 2**20:.0f} MiB"),
+        ]
+        return [*rows, *await client_cost(url, flat)]
+
+
+class Flat:
+    """A run whose tasks are all children of its root."""
+
+    def __init__(self, client: KfpApiClient, run_id: str) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.root = ""
+        self.last = ""
+        self.size = 0
+        self.running = True
+
+    async def open(self) -> None:
+        """Create the root."""
+        root = PipelineTask(run_id=self.run_id, name="ROOT", type=TaskType.ROOT, scope_path="root")
+        self.root = (await self.client.create_task(root)).task_id
+
+    async def create(self) -> None:
+        """Add one child."""
+        self.size += 1
+        name = f"task-{self.size}"
+        created = await self.client.create_task(
+            PipelineTask(
+                run_id=self.run_id,
+                parent_task_id=self.root,
+                name=name,
+                type=TaskType.RUNTIME,
+                scope_path=f"root.{name}",
+                state=TaskState.RUNNING,
+            )
+        )
+        self.last = created.task_id
+
+    async def grow(self, *, to: int) -> None:
+        """Add children, many at a time."""
+        await in_flight(self.create, to - self.size)
+
+    async def get(self) -> None:
+        """Read the newest child."""
+        await self.client.get_task(self.run_id, self.last)
+
+    async def update(self) -> None:
+        """Change the newest child, back and forth."""
+        self.running = not self.running
+        state = TaskState.RUNNING if self.running else TaskState.SUCCEEDED
+        await self.client.update_task(self.run_id, self.last, PipelineTask(state=state))
+
+    async def find(self) -> None:
+        """Find a child by name, as drivers do."""
+        wanted = Predicate(operation=PredicateOperation.EQUALS, key="name", string_value=f"task-{SAMPLES}")
+        await self.client.list_tasks(
+            self.run_id, parent_id=self.root, filter=Filter(predicates=[wanted]), page_size=2
+        )
+
+    async def sample(self) -> dict[str, list[float]]:
+        """Seconds of single calls, one after the other."""
+        calls: dict[str, Callable[[], Awaitable[None]]] = {
+            "CreateTask": self.create,
+            "GetTask": self.get,
+            "UpdateTask": self.update,
+            "ListTasks of one name": self.find,
+        }
+        return {name: [await seconds(call) for _ in range(SAMPLES)] for name, call in calls.items()}
+
+    async def pages(self) -> list[float]:
+        """Seconds of each page of all tasks."""
+        samples = []
+        token, more = "", True
+        while more:
+            started = time.perf_counter()
+            page = await self.client.list_tasks(self.run_id, page_size=200, page_token=token)
+            samples.append(time.perf_counter() - started)
+            token = page.next_page_token
+            more = bool(token)
+        return samples
+
+
+async def seconds(call: Callable[[], Awaitable[None]]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    await call()
+    return time.perf_counter() - started
+
+
+async def in_flight(call: Callable[[], Awaitable[None]], times: int) -> None:
+    """Make a call many times, some at once."""
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def bounded() -> None:
+        async with slots:
+            await call()
+
+    await asyncio.gather(*(bounded() for _ in range(times)))
+
+
+async def client_cost(url: str, flat: Flat) -> Rows:
+    """CPU of this process per request when 16 are under way: this client, and the libraries below it."""
+    address = f"{url}/apis/v2beta1/runs/{flat.run_id}/tasks/{flat.last}"
+    async with aiohttp.ClientSession() as session, httpx.AsyncClient(transport=AiohttpTransport()) as plain:
+
+        async def by_aiohttp() -> None:
+            async with session.get(address) as answer:
+                orjson.loads(await answer.read())
+
+        async def by_httpx() -> None:
+            orjson.loads((await plain.get(address)).content)
+
+        return [
+            (f"API client: CPU per GetTask at {IN_FLIGHT} in flight", await cpu_of(flat.get)),
+            ("for comparison: httpx.AsyncClient on the same transport, JSON decoded", await cpu_of(by_httpx)),
+            ("for comparison: aiohttp, JSON decoded", await cpu_of(by_aiohttp)),
+        ]
+
+
+async def cpu_of(call: Callable[[], Awaitable[None]]) -> str:
+    """CPU of this process per call."""
+    await in_flight(call, 200)
+    before = time.process_time()
+    await in_flight(call, CLIENT_REQUESTS)
+    return f"{(time.process_time() - before) / CLIENT_REQUESTS * 1000:.2f} ms"
