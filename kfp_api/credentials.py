@@ -1,4 +1,4 @@
-"""Credentials for the KFP API: which token a call carries, and when token files are read again.
+"""Credentials for the KFP API: which token a call carries, where it comes from, when it is renewed.
 
 The run-bound token goes with every call that names a run; the base-audience token of the same service
 account only where the server demands one (spec DEPLOY 6.2, 6.4). Tokens appear in no message and no
@@ -9,13 +9,22 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 REREAD_AFTER_SECONDS: Final = 60.0
+
+RENEWED_AFTER: Final = 0.8
+"""Share of a requested token's life after which another one is requested."""
+
+TOKENS_KEPT: Final = 256
+"""Requested tokens kept at most: one for each run that is under way."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +137,109 @@ class TokenFileCredentials:
         async with self._lock:
             await asyncio.to_thread(file.read)
             file.read_at = self._clock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedToken:
+    """A token that Kubernetes made on request, and for how many seconds it is valid from now."""
+
+    token: str
+    lifetime_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Minted:
+    token: str
+    renew_at: float
+
+
+class TokenRequestCredentials:
+    """Tokens that Kubernetes mints for the process's own service account, one for each run's audience.
+
+    Renewed when four fifths of their life are over; the tokens of the runs used last are kept, no others.
+
+    Args:
+        request: asks Kubernetes (TokenRequest) for a token of one audience; what it raises is a
+            :class:`~kfp_api.errors.KfpApiError`, like every failure of a call.
+        audience_base: the server's base audience; a run's is ``<base>/runs/<run_id>``.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[str], Awaitable[IssuedToken]],
+        *,
+        audience_base: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._request = request
+        self._audience_base = audience_base
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._minted: OrderedDict[str, _Minted] = OrderedDict()
+
+    async def headers(self, *, run_id: str | None, base_audience: bool) -> Mapping[str, str]:
+        """The ``Authorization`` header; a call that names no run carries the base audience."""
+        bound = run_id is not None and not base_audience
+        audience = f"{self._audience_base}/runs/{run_id}" if bound else self._audience_base
+        token = self._valid(audience)
+        if token is None:
+            # Calls of the same run, which come together, share one request.
+            async with self._lock:
+                token = self._valid(audience) or await self._mint(audience)
+        return {"Authorization": f"Bearer {token}"}
+
+    async def refresh(self) -> bool:
+        """Forget every token: the next call of each run requests its own anew."""
+        self._minted.clear()
+        return True
+
+    def _valid(self, audience: str) -> str | None:
+        known = self._minted.get(audience)
+        if known is None or self._clock() >= known.renew_at:
+            return None
+        self._minted.move_to_end(audience)
+        return known.token
+
+    async def _mint(self, audience: str) -> str:
+        asked_at = self._clock()
+        issued = await self._request(audience)
+        _log.info("KFP API token issued for %s: sha256 %s", audience, token_digest(issued.token))
+        renew_at = asked_at + RENEWED_AFTER * issued.lifetime_seconds
+        self._minted[audience] = _Minted(token=issued.token, renew_at=renew_at)
+        self._minted.move_to_end(audience)
+        while len(self._minted) > TOKENS_KEPT:
+            self._minted.popitem(last=False)
+        return issued.token
+
+
+class CallerCredentials:
+    """The token of whoever is being served, passed through: the service has no right of its own.
+
+    Each call of the service runs :meth:`serving` around its work; outside of it nothing is sent.
+    """
+
+    def __init__(self) -> None:
+        self._token: ContextVar[str] = ContextVar("caller_token", default="")
+
+    @contextmanager
+    def serving(self, token: str) -> Iterator[None]:
+        """Send ``token`` with everything that this context, and tasks started in it, ask for."""
+        reset = self._token.set(token)
+        try:
+            yield
+        finally:
+            self._token.reset(reset)
+
+    async def headers(self, *, run_id: str | None, base_audience: bool) -> Mapping[str, str]:
+        """The caller's ``Authorization`` header, whatever is asked."""
+        del run_id, base_audience
+        token = self._token.get()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def refresh(self) -> bool:
+        """Nothing can change: only the caller has another token."""
+        return False
 
 
 def token_digest(token: str) -> str:
