@@ -3,7 +3,6 @@
 from aiohttp import web
 
 from kfp_api.messages import PipelineTask
-from local_stack.api_server.errors import InvalidInputError
 from local_stack.api_server.requests import FindCachedTaskRequest, UpdateTasksBulkRequest
 from local_stack.api_server.routes.answering import answer_read, answer_write
 from local_stack.api_server.routes.decoding import Query, read_message
@@ -14,9 +13,8 @@ BOUND_RUN_HEADER = "x-kfp-bound-run-id"
 
 async def create_task(request: web.Request) -> web.Response:
     """``POST /runs/{run_id}/tasks``."""
-    if not (await request.read()).strip():
-        raise InvalidInputError("Task is required")
-    task = await read_message(request, PipelineTask)
+    given = (await request.read()).strip()
+    task = await read_message(request, PipelineTask) if given else None
     run_id = request.match_info["run_id"]
     return await answer_write(request, "create task", lambda tx: tasks.create_task(tx, run_id, task))
 

@@ -32,12 +32,14 @@ from local_stack.api_server.storage.task_rows import (
 from local_stack.api_server.storage.transaction import Transaction, new_id
 
 
-def create_task(tx: Transaction, run_id: str, task: PipelineTask) -> Wire:
+def create_task(tx: Transaction, run_id: str, task: PipelineTask | None) -> Wire:
     """Insert a task, or answer the row that has its logical key, unchanged and hydrated.
 
     Raises:
         ApiError: a check of the specification fails; nothing is written.
     """
+    if task is None:
+        raise InvalidInputError("Task is required")
     check_task_body(task, run_id)
     check_task_fields(task)
     authorize_run(tx, "update", run_id)

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
 from local_stack.api_server.routes.answering import DATABASE
 
-PREFIX = "/apis/v2beta1"
+from .servers import PREFIX, Server, StartServer
+
 START = 1_767_225_600  # 2026-01-01T00:00:00Z
 
 Wire = dict[str, Any]
@@ -148,3 +150,17 @@ def make_api(aiohttp_client: Any, tmp_path: Path, new_database: bytes) -> MakeAp
 @pytest.fixture
 async def api(make_api: MakeApi) -> Api:
     return await make_api()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    servers: list[Server] = []
+
+    def start(*arguments: str) -> Server:
+        servers.append(Server(tmp_path, *arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop(signal.SIGKILL)

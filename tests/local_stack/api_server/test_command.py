@@ -3,21 +3,13 @@ and SQLite's own reading of the file.
 """
 
 import contextlib
-import json
-import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 import structlog
@@ -25,9 +17,8 @@ import structlog
 from driver_plugin.cli import main
 from local_stack.api_server.storage.schema import SCHEMA_VERSION
 
-from .conftest import PREFIX, SPEC
-
-COMMAND = [sys.executable, "-m", "driver_plugin.cli", "api-server"]
+from .conftest import SPEC
+from .servers import StartServer
 
 
 @pytest.fixture
@@ -36,56 +27,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     structlog.reset_defaults()
-
-
-class Server:
-    """A server process that is ready."""
-
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self.ready_file = directory / "ready.json"
-        self.process = subprocess.Popen(
-            [*COMMAND, "--port", "0", "--ready-file", "ready.json", *arguments],
-            cwd=directory,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 30
-        while not self.ready_file.exists():
-            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        self.ready = json.loads(self.ready_file.read_text())
-
-    def post(self, path: str, body: object) -> Any:
-        request = urllib.request.Request(self.ready["url"] + PREFIX + path, json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.load(response)
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.ready["url"] + PREFIX + path, timeout=20) as response:
-            return json.load(response)
-
-    def stop(self, signal_number: int) -> int:
-        self.process.send_signal(signal_number)
-        self.process.communicate(timeout=20)
-        return self.process.returncode
-
-
-StartServer = Callable[..., Server]
-
-
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    servers: list[Server] = []
-
-    def start(*arguments: str) -> Server:
-        servers.append(Server(tmp_path, *arguments))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop(signal.SIGKILL)
 
 
 def test_help_teaches(capfd: pytest.CaptureFixture[str]) -> None:
@@ -203,47 +144,3 @@ def test_a_token_file_protects_the_server(start_server: StartServer, tmp_path: P
         server.get("/runs")
     refused.value.close()
     assert refused.value.code == 401
-
-
-def test_every_acknowledged_write_survives_sigkill(start_server: StartServer, tmp_path: Path) -> None:
-    server = start_server()
-    run = server.post("/runs", {"display_name": "a", "pipeline_spec": SPEC})["run_id"]
-    acknowledged: list[tuple[str, str]] = []
-    enough = threading.Event()
-
-    def write(worker: int) -> None:
-        for i in range(10_000):
-            name = f"w{worker}-{i}"
-            body = {"name": name, "type": "RUNTIME", "scope_path": f"root.{name}", "state": "RUNNING"}
-            try:
-                created = server.post(f"/runs/{run}/tasks", body)
-            except (OSError, urllib.error.URLError, json.JSONDecodeError):
-                return
-            acknowledged.append((created["task_id"], name))
-            if len(acknowledged) >= 100:
-                enough.set()
-
-    workers = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for worker in workers:
-        worker.start()
-    assert enough.wait(timeout=20)
-    os.kill(server.process.pid, signal.SIGKILL)
-    for worker in workers:
-        worker.join(timeout=20)
-    server.process.communicate(timeout=20)
-    server.ready_file.unlink()
-
-    again = start_server()
-    stored: dict[str, str] = {}
-    token = ""
-    while True:
-        page = again.get(f"/runs/{run}/tasks?page_size=200&page_token={quote(token, safe='')}")
-        stored |= {task["task_id"]: task["name"] for task in page["tasks"]}
-        token = page.get("next_page_token", "")
-        if not token:
-            break
-    assert len(acknowledged) >= 100
-    assert set(acknowledged) <= set(stored.items())
-    with contextlib.closing(sqlite3.connect(tmp_path / "kfp.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -5,7 +5,8 @@ import sqlite3
 import pytest
 from structlog.testing import capture_logs
 
-from .conftest import PREFIX, SPEC, Api, MakeApi, external_message
+from .conftest import SPEC, Api, MakeApi, external_message
+from .servers import PREFIX
 
 
 async def test_zero_values_are_absent(api: Api) -> None:

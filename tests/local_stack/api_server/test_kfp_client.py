@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .test_command import Server
+from .servers import Server
 
 SCRIPT = """
 import json, sys, threading, urllib.request

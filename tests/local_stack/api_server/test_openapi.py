@@ -25,7 +25,7 @@ from local_stack.api_server.routes.answering import API_PREFIX, DATABASE
 from local_stack.api_server.routes.openapi import openapi_document
 
 from .conftest import SPEC, Api
-from .test_command import Server
+from .servers import Server
 
 METHOD_NOT_ALLOWED = {"code": 12, "message": "Method Not Allowed"}
 
@@ -114,7 +114,7 @@ def test_no_generated_request_makes_the_server_fail(case: Any, rows: Rows) -> No
 
 
 @pytest.mark.slow
-@for_every_operation(200, derandomize=False)
+@for_every_operation(100, derandomize=False)
 def test_no_request_of_a_long_search_makes_the_server_fail(case: Any, rows: Rows) -> None:
     _send(case, rows)
 

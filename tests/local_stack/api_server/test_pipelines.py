@@ -15,7 +15,8 @@ import yaml
 
 from local_stack.api_server.routes import pipelines as routes
 
-from .conftest import PREFIX, SPEC, Api, Wire, external_message
+from .conftest import SPEC, Api, Wire, external_message
+from .servers import PREFIX
 
 PLATFORM: Wire = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
 
