@@ -1,4 +1,7 @@
-"""The published `kfp.Client` submits, waits for and lists runs. Oracle: the KFP SDK itself."""
+"""The published `kfp.Client` drives the API server: runs, experiments, pipelines and their versions.
+
+Oracle: the KFP SDK itself, which reads every answer into its own generated models.
+"""
 
 import json
 import signal
@@ -6,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .servers import Server
+from tests.local_stack.api_server.servers import Server
 
 SCRIPT = """
 import json, sys, threading, urllib.request
 import kfp
+import kfp.compiler
 from kfp import dsl
 
 
@@ -67,6 +71,36 @@ try:
 except Exception as error:
     print(json.dumps(json.loads(error.body)["details"][0]["message"]))
 client.delete_run(result.run_id)
+kfp.compiler.Compiler().compile(pipeline, "sum.yaml")
+uploaded = client.upload_pipeline("sum.yaml", pipeline_name="stored", description="adds")
+client.upload_pipeline_version("sum.yaml", pipeline_version_name="second", pipeline_name="stored")
+versions = client.list_pipeline_versions(uploaded.pipeline_id, sort_by="display_name desc").pipeline_versions
+by_version = client.run_pipeline(
+    experiment.experiment_id,
+    "by version",
+    params={"a": 4},
+    pipeline_id=uploaded.pipeline_id,
+    version_id=versions[0].pipeline_version_id,
+)
+print(
+    json.dumps(
+        {
+            "id": client.get_pipeline_id("stored") == uploaded.pipeline_id,
+            "pipeline": client.get_pipeline(uploaded.pipeline_id).description,
+            "listed": [found.display_name for found in client.list_pipelines().pipelines],
+            "versions": [version.display_name for version in versions],
+            "spec": client.get_pipeline_version(
+                uploaded.pipeline_id, versions[0].pipeline_version_id
+            ).pipeline_spec["pipelineInfo"]["name"],
+            "run of version": by_version.pipeline_version_reference.pipeline_version_id
+            == versions[0].pipeline_version_id,
+        }
+    )
+)
+for version in versions:
+    client.delete_pipeline_version(uploaded.pipeline_id, version.pipeline_version_id)
+client.delete_pipeline(uploaded.pipeline_id)
+assert client.get_pipeline_id("stored") is None
 """
 
 
@@ -75,7 +109,7 @@ WRONG_KIND = (
 )
 
 
-def test_kfp_client_submits_waits_and_lists(tmp_path: Path) -> None:
+def test_kfp_client_drives_the_server(tmp_path: Path) -> None:
     # A file, because the SDK reads the source of components.
     script = tmp_path / "client.py"
     script.write_text(SCRIPT)
@@ -104,4 +138,12 @@ def test_kfp_client_submits_waits_and_lists(tmp_path: Path) -> None:
             "terminated": "CANCELING",
         },
         WRONG_KIND,
+        {
+            "id": True,
+            "pipeline": "adds",
+            "listed": ["stored"],
+            "versions": ["stored", "second"],
+            "spec": "sum",
+            "run of version": True,
+        },
     ]
