@@ -62,10 +62,6 @@ class Memory:
         for row in rows:
             self._children.setdefault((row.parent_task_id, row.name), []).append(row)
 
-    async def task(self, task_id: str) -> PipelineTask:
-        """Nobody asks."""
-        raise NotImplementedError(task_id)
-
     async def children(
         self, parent_task_id: str, name: str, iteration_index: int | None = None
     ) -> Sequence[PipelineTask]:

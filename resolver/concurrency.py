@@ -2,27 +2,32 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
 
+AT_ONCE: Final = 32
+"""Coroutines that run together; the iterations of a large loop must not occupy every connection."""
+
 
 async def in_order(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run the coroutines together; results in the order given.
+    """Run the coroutines, some of them together; results in the order given.
 
-    All of them end before this returns. When several fail, the first *in the order given* is raised, so the
-    same rows always give the same error.
+    All that were started end before this returns. When several fail, the first *in the order given* is
+    raised, so the same rows always give the same error.
     """
-    waiting = list(coroutines)
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    waiting = iter(coroutines)
     results: list[T] = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        results.append(outcome)
+    while some := list(islice(waiting, AT_ONCE)):
+        if len(some) == 1:
+            results.append(await some[0])
+            continue
+        for outcome in await asyncio.gather(*some, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            results.append(outcome)
     return results
 
 

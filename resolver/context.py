@@ -22,7 +22,8 @@ DEFAULT_WORKSPACE_PATH: Final = "/kfp-workspace"
 class ResolveContext:
     """Everything that the inputs of one task depend on (spec RESOLVER 3.1).
 
-    ``scope`` includes the task itself; ``parent`` is freshly read. Times are RFC 3339 UTC in seconds.
+    ``scope`` includes the task itself; of ``parent``, id, name and inputs are used. Times are RFC 3339 UTC in
+    seconds.
     ``iteration_index`` is ``None`` outside loops; 0 is an iteration.
     """
 

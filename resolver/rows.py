@@ -1,7 +1,8 @@
 """How the resolver asks for task rows, and how it finds the row of a sibling (spec RESOLVER 3.1 and 4).
 
-The resolver never asks for all rows of a run. A driver serves :class:`TaskRows` from the KFP API, a test
-from a list. Rows are shared with the caller and are never changed.
+What it asks for follows from the pipeline: the producers that a task's inputs name, and what the output
+selectors of a producing DAG lead to. It never asks for all rows of a run, nor for rows by id. A driver serves
+:class:`TaskRows` from the KFP API, a test from a list. Rows are shared with the caller and are never changed.
 """
 
 import asyncio
@@ -19,10 +20,6 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 class TaskRows(Protocol):
     """The rows of one run, hydrated with inputs and outputs."""
-
-    async def task(self, task_id: str) -> PipelineTask:
-        """One row by id."""
-        ...
 
     async def children(
         self, parent_task_id: str, name: str, iteration_index: int | None = None
@@ -45,10 +42,6 @@ class JoinedRows:
     def __init__(self, rows: TaskRows) -> None:
         self._rows = rows
         self._answers: dict[tuple[Hashable, ...], asyncio.Future[Any]] = {}
-
-    async def task(self, task_id: str) -> PipelineTask:
-        """One row by id."""
-        return await self._once(("task", task_id), lambda: self._rows.task(task_id))
 
     async def children(
         self, parent_task_id: str, name: str, iteration_index: int | None = None

@@ -27,10 +27,6 @@ class SettledRows:
         self._run = run
         self._settled = settled
 
-    async def task(self, task_id: str) -> PipelineTask:
-        """One row."""
-        return self._settled.get(task_id) or await self._run.task(task_id)
-
     async def children(
         self, parent_task_id: str, name: str, iteration_index: int | None = None
     ) -> Sequence[PipelineTask]:

@@ -100,7 +100,9 @@ async def _context(work: Invocation) -> ResolveContext:
         workspace_path=work.services.settings.workspace_path,
         expressions=work.services.expressions,
     )
-    return await settle_final_statuses(work.run, context, sleep=work.services.sleep)
+    settled = await settle_final_statuses(work.run, context, sleep=work.services.sleep)
+    # Inputs and pod-spec patch ask the same questions.
+    return settled.joined()
 
 
 async def link_inputs(work: Invocation, inputs: TaskInputs) -> None:

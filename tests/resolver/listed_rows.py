@@ -4,11 +4,6 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 from kfp_api.messages import PipelineTask, TaskType
-from resolver.errors import ResolutionError
-
-
-class UnknownTaskError(ResolutionError):
-    """No row has that id."""
 
 
 class ListedRows:
@@ -17,14 +12,6 @@ class ListedRows:
     def __init__(self, rows: Iterable[PipelineTask]) -> None:
         self.rows = list(rows)
         self.questions: Counter[tuple[Hashable, ...]] = Counter()
-
-    async def task(self, task_id: str) -> PipelineTask:
-        """One row by id; :class:`UnknownTaskError` when there is none."""
-        self.questions["task", task_id] += 1
-        for row in self.rows:
-            if row.task_id == task_id:
-                return row
-        raise UnknownTaskError(f"task {task_id} not found")
 
     async def children(
         self, parent_task_id: str, name: str, iteration_index: int | None = None

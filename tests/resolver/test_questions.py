@@ -4,12 +4,14 @@ Questions follow from the pipeline alone: however many tasks a run has, a task a
 where these are DAGs, for what their selectors lead to. The parent row is given, nothing is asked about it.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from kfp_api.messages import PipelineTask
+from resolver.concurrency import AT_ONCE
 from resolver.executor_input import build_executor_inputs
 from resolver.inputs import resolve_inputs
 from tests.resolver.builders import (
@@ -192,6 +194,40 @@ async def test_a_task_in_a_loop_asks_for_its_own_iteration_only() -> None:
     rows = ListedRows(ROWS)
     await resolve_inputs(context_of(spec, "loop.t", rows=rows, parent=head, iteration=2))
     assert dict(rows.questions) == {("children", "l", "work", 2): 1}
+
+
+async def test_a_large_loop_does_not_ask_everything_at_once() -> None:
+    size = 5 * AT_ONCE
+    rows = BusyRows(
+        [
+            row("n", "loop-of-groups", count=size),
+            *(row(f"n{index}", "group", "n", iteration=index) for index in range(size)),
+            *(made(f"n{index}w", "work", f"n{index}", iteration=index) for index in range(size)),
+        ]
+    )
+    spec = spec_of(
+        {"c": leaf(), **COMPONENTS}, {"t": task_of("c", {"x": source("loop-of-groups", "up")}), **SIBLINGS}
+    )
+    resolved = await resolve_inputs(context_of(spec, "t", rows=rows))
+    assert resolved.parameters[0].value == ["x"] * size
+    assert sum(rows.questions.values()) == size + 2
+    assert rows.most == AT_ONCE
+
+
+class BusyRows(ListedRows):
+    """Counts how many questions wait for their answer at the same time."""
+
+    waiting = most = 0
+
+    async def children(
+        self, parent_task_id: str, name: str, iteration_index: int | None = None
+    ) -> list[PipelineTask]:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.waiting -= 1
+        return await super().children(parent_task_id, name, iteration_index)
 
 
 @pytest.mark.parametrize("strangers", [0, 500])
