@@ -17,6 +17,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from driver_plugin.drivers.dispatch import DriverServices
+from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
@@ -91,13 +92,15 @@ async def cost(size: int, directory: Path) -> tuple[list[str], int]:
 
 async def started(client: KfpApiClient, directory: Path, size: int) -> DrivenRun:
     """A run whose loop is about to begin."""
+    settings = Settings.from_environ({"KFP_API_URL": "http://localhost"})
     services = DriverServices(
         client=client,
         run_cache=RunCache(),
-        settings=Settings.from_environ({"KFP_API_URL": "http://localhost"}),
+        settings=settings,
         expressions=ExpressionEngine(),
         kubernetes=None,
         launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
+        plugins=PluginLoader(settings),
     )
     created = await client.create_run(
         Run(
