@@ -20,14 +20,17 @@ _MAX_INPUTS: Final = 500
 def check_component_name(name: str) -> None:
     """Refuse a component whose template would pass for one of the system's (E22)."""
     if _RESERVED_COMPONENT.fullmatch(name):
-        raise CompileError(f'component name "{name}" is reserved for system templates')
+        raise CompileError(f'component name "{name}" is reserved for system templates; rename it')
 
 
 def check_workflow(spec: Json) -> None:
     """Refuse names, name clashes and sizes that Argo does not accept (E20, E21, E23)."""
     templates: list[Json] = spec["templates"]
     if len(templates) > _MAX_TEMPLATES:
-        raise CompileError(f"the workflow needs {len(templates)} templates, Argo allows {_MAX_TEMPLATES}")
+        raise CompileError(
+            f"the workflow needs {len(templates)} templates, Argo allows {_MAX_TEMPLATES}; "
+            "use fewer loops and nested pipelines, or several pipelines"
+        )
     for argument in spec["arguments"].get("parameters", []):
         if not _PARAMETER.fullmatch(argument["name"]):
             raise CompileError(f'"{argument["name"]}" is not a valid name of an Argo parameter')
@@ -52,7 +55,8 @@ def _check_template(template: Json) -> None:
 def _check_tasks(dag: str, tasks: list[Json]) -> None:
     if len(tasks) > _MAX_TASKS:
         raise CompileError(
-            f'DAG "{dag}" needs {len(tasks)} Argo tasks (two per pipeline task), Argo allows {_MAX_TASKS}'
+            f'DAG "{dag}" needs {len(tasks)} Argo tasks (two per pipeline task), Argo allows {_MAX_TASKS}; '
+            "group tasks into nested pipelines, or loop over them"
         )
     for name, count in Counter(task["name"] for task in tasks).items():
         if count > 1:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from compiler.delivery import Delivery, add_delivery_arguments, chosen_delivery
-from compiler.errors import OptionsError
+from compiler.errors import OptionsError, explained
 from compiler.finalize import finalize_workflow
 from compiler.loading import load_pipeline, unknown_field_warnings
 from compiler.options import CompilerOptions, Mode
@@ -105,14 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
         _warn(warning)
     values = parse_parameters(arguments.parameters, pipeline.spec)
     check_parameters(pipeline.spec, values)
-    workflow = compile_workflow(
-        pipeline,
-        parameters=values,
-        display_name=arguments.display_name,
-        pipeline_root=arguments.pipeline_root,
-        options=_options(arguments),
-        warn=_warn,
-    )
+    options = _options(arguments)
+    with explained(f'pipeline "{pipeline.spec.pipeline_info.name}"'):
+        workflow = compile_workflow(
+            pipeline,
+            parameters=values,
+            display_name=arguments.display_name,
+            pipeline_root=arguments.pipeline_root,
+            options=options,
+            warn=_warn,
+        )
     if arguments.run_id:
         workflow = finalize_workflow(
             workflow,

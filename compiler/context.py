@@ -30,7 +30,7 @@ class CompileContext:
         """Append a template; E13 where its name is taken."""
         name: str = template["name"]
         if name in self.templates:
-            raise CompileError(f'template name="{name}": template already exists')
+            raise CompileError(f'template name="{name}": template already exists; rename a task or component')
         self.templates[name] = template
         return name
 

@@ -41,7 +41,9 @@ def compile_dag(context: CompileContext, name: str, tasks: Mapping[str, TaskSpec
                 placement = Placement(dependencies=dependencies[key], exit_hook=hooks.get(key))
                 argo_tasks += compile_task(context, key, task, placement)
         if not argo_tasks:
-            raise CompileError(f"DAG {name} must contain one or more non-exit tasks")
+            raise CompileError(
+                f"DAG {name} must contain one or more non-exit tasks; an exit task needs something to follow"
+            )
         context.add(dag_template(name, inputs=[parameter(PARENT_TASK_ID)], tasks=argo_tasks))
         if name == ROOT:
             _add_entrypoint(context)
@@ -64,7 +66,9 @@ def _check_iterators(name: str, task: TaskSpec) -> None:
             f'invalid task "{name}": parameterIterator and artifactIterator '
             "cannot be specified at the same time"
         )
-    raise CompileError("artifact iterator not implemented yet")
+    raise CompileError(
+        f'artifact iterator not implemented yet: task "{name}" must loop over a parameter instead'
+    )
 
 
 def _dependencies(tasks: Mapping[str, TaskSpec]) -> dict[str, tuple[str, ...]]:
@@ -74,7 +78,10 @@ def _dependencies(tasks: Mapping[str, TaskSpec]) -> dict[str, tuple[str, ...]]:
         producers = _producers(task)
         for producer in producers:
             if producer not in tasks:
-                raise CompileError(f'failed to add implicit deps: unknown producer task "{producer}" in DAG')
+                raise CompileError(
+                    f'failed to add implicit deps: unknown producer task "{producer}" in DAG, '
+                    f'named by an input of task "{key}"'
+                )
         for named in task.dependent_tasks:
             if named not in tasks:
                 raise CompileError(f'task "{key}" depends on unknown task "{named}"')
@@ -135,21 +142,26 @@ def _exit_task_problems(context: CompileContext, dag: _Dag) -> list[str]:
         if len(waits_for) > 1:
             listed = ", ".join(f'"{one}"' for one in waits_for)
             problems.append(
-                f'exit task "{key}" waits for several tasks ({listed}): it would run once for each'
+                f'exit task "{key}" waits for several tasks ({listed}): it would run once for each; '
+                "group them, for example by one dsl.ExitHandler"
             )
         for dependency in waits_for:
             if dependency in guarded:
                 problems.append(
                     f'exit tasks "{guarded[dependency]}" and "{key}" both wait for task "{dependency}": '
-                    "only the last would run"
+                    "only the last would run; make them one task, or guard two tasks"
                 )
             guarded[dependency] = key
             if (kind := _without_hook(context, dag, dependency)) is not None:
-                problems.append(f'exit task "{key}" waits for {kind} "{dependency}": it would never run')
+                problems.append(
+                    f'exit task "{key}" waits for {kind} "{dependency}": it would never run; '
+                    "group what it waits for, for example by dsl.ExitHandler"
+                )
     for key in dag.tasks:
         if key not in dag.exit_tasks:
             problems += [
-                f'task "{key}" waits for exit task "{dependency}", which Argo cannot express'
+                f'task "{key}" waits for exit task "{dependency}", which Argo cannot express; '
+                "let it wait for the guarded task"
                 for dependency in dag.dependencies[key]
                 if dependency in dag.exit_tasks
             ]

@@ -57,4 +57,6 @@ def _check_metadata_keys(component: str, config: KubernetesExecutorConfig) -> No
     for kind, entries in (("annotation", metadata.annotations), ("label", metadata.labels)):
         for key in sorted(entries):
             if key.startswith(_RESERVED_PREFIXES):
-                raise CompileError(f'pod {kind} "{key}" of component "{component}": the prefix is reserved')
+                raise CompileError(
+                    f'pod {kind} "{key}" of component "{component}": the prefix is reserved, choose another'
+                )

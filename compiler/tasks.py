@@ -64,7 +64,9 @@ def compile_task(context: CompileContext, name: str, task: TaskSpec, placement: 
         executes = component in context.containers or component in context.importers
         if task.parameter_iterator is not None:
             if executes:
-                raise CompileError(f'iterator on component "{component}", which is not a DAG')
+                raise CompileError(
+                    f'iterator on component "{component}", which is not a DAG; use dsl.ParallelFor'
+                )
             with explained("iterator task"):
                 return [_iterator_task(context, name, task, placement)]
         if component in context.importers:
@@ -173,7 +175,9 @@ def _executor_task(context: CompileContext, name: str, task: TaskSpec, driver_na
 
 def _importer_task(context: CompileContext, name: str, task: TaskSpec, placement: Placement) -> Json:
     if task.trigger_policy.condition:
-        raise CompileError("triggerPolicy.condition on importer task is not supported")
+        raise CompileError(
+            "triggerPolicy.condition on importer task is not supported; import outside of the condition"
+        )
     component = task.component_ref.name
     workspace = context.importers[component].download_to_workspace
     template = context.ensure(

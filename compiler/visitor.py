@@ -72,7 +72,10 @@ class _Walk:
     def _visit_executor(self, name: str, label: str) -> None:
         executor = self._spec.executor(label)
         if executor is None:
-            raise CompileError(f'executor(label="{label}") not found in deployment config')
+            raise CompileError(
+                f'executor(label="{label}") not found in deployment config; '
+                "compile the pipeline again with the KFP SDK"
+            )
         if label in self._kubernetes:
             with explained(f"failed to add Kubernetes spec for {name}"):
                 self._visitor.on_kubernetes_config(name, self._kubernetes[label] or {})
@@ -82,7 +85,8 @@ class _Walk:
             self._visitor.on_importer(name, executor.importer)
         else:
             raise CompileError(
-                f'executor(label="{label}"): non-container and non-importer executor not implemented'
+                f'executor(label="{label}"): non-container and non-importer executor not implemented; '
+                "only containers and importers run on Argo"
             )
 
     def _visit_dag(self, name: str, component: ComponentSpec, retry: RetryPolicy | None) -> None:

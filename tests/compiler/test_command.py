@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from driver_plugin.cli import main
-from tests.compiler.pipelines import Json, document, task, templates
+from tests.compiler.pipelines import Json, document, task, templates, when
 
 INPUTS: dict[str, Json] = {
     "epochs": {"parameterType": "NUMBER_INTEGER"},
@@ -126,6 +126,38 @@ def test_argument_that_is_no_text_is_one_line(
 ) -> None:
     assert main(["compile", str(source), option, "note=\udcff"]) == 2
     assert capsys.readouterr().err == f"kfp-driver compile: {option}: not UTF-8 text\n"
+
+
+def test_error_names_pipeline_task_and_what_to_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        yaml.safe_dump(document({"get-data": task("comp-import", **when("true"))}, name="training"))
+    )
+    assert main(["compile", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        'kfp-driver compile: pipeline "training": compiling DAG "root": compiling task "get-data": '
+        "triggerPolicy.condition on importer task is not supported; import outside of the condition\n"
+    )
+
+
+def test_plugin_is_declared_where_a_profile_says_how(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile, output = tmp_path / "profile.yaml", tmp_path / "workflow.yaml"
+    profile.write_text("image: registry/driver:7\n")
+    arguments = ["compile", str(source), "-p", "epochs=3", "-o", str(output)]
+    assert main([*arguments, "--profile", str(profile)]) == 0
+    (plugin,) = read(output)["spec"]["executorPlugins"]
+    assert plugin["spec"]["sidecar"]["container"]["image"] == "registry/driver:7"
+    assert main([*arguments, "--delivery", "inline"]) == 0
+    assert "executorPlugins" in read(output)["spec"]
+    assert main([*arguments, "--mode", "container", "--delivery", "inline"]) == 2
+    assert "--mode container has no plugin to deliver" in capsys.readouterr().err
+    profile.write_text("imagee: x")
+    assert main([*arguments, "--profile", str(profile)]) == 2
+    assert capsys.readouterr().err == f"kfp-driver compile: {profile}: unknown key imagee\n"
 
 
 def test_missing_pipeline_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

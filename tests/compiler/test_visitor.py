@@ -1,6 +1,7 @@
 """The walk over components: order, once each, retry inheritance, cycles.
 
-Oracle: spec COMPILER 4.
+Oracles: spec COMPILER 4; for published pipelines the order in which KFP's compiler appended their templates
+and arguments.
 """
 
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from compiler.errors import CompileError
+from compiler.loading import load_pipeline
 from compiler.visitor import walk
 from kfp_api.ir.load import Pipeline
 from kfp_api.ir.pipeline import ContainerSpec, ImporterSpec, TaskSpec
+from tests.compiler.conformance import Pair, pairs
 from tests.compiler.pipelines import compiled, dag, pipeline, task, templates
 
 RETRY = {"maxRetryCount": 2}
@@ -55,6 +58,25 @@ def test_leaves_come_before_their_dag_and_each_component_once() -> None:
         "dag comp-inner ['work']",
         "dag root ['a', 'm', 'z']",
     ]
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("pair", pairs())
+def test_published_pipelines_are_walked_in_the_order_of_their_workflows(pair: Pair) -> None:
+    given = load_pipeline(pair.source)
+    recorder, _ = walked(given)
+    spec = pair.workflow()["spec"]
+    dags = [template["name"] for template in spec["templates"]]
+    dags = [name for name in dags if name == "root" or name in given.spec.components]
+    configs = [one["name"] for one in spec["arguments"].get("parameters", [])]
+    events = [event.split()[:2] for event in recorder.events]
+    assert [name for kind, name in events if kind == "dag"] == dags
+    found = [name for kind, name in events if kind == "kubernetes"]
+    assert found == [name.removeprefix("kubernetes-") for name in configs if name.startswith("kubernetes-")]
+    for index, (kind, name) in enumerate(events):
+        if kind == "kubernetes":
+            assert events[index + 1] in (["container", name], ["importer", name])
+    assert len({name for kind, name in events if kind != "kubernetes"}) == len(events) - len(found)
 
 
 def test_retry_policy_is_inherited_by_tasks_without_one() -> None:
