@@ -124,10 +124,11 @@ async def _serve(arguments: argparse.Namespace) -> int:
     admission = admission_application(webhook)
     health = health_application(metrics, ready=lambda: not stopped.done())
     async with contextlib.AsyncExitStack() as stack:
-        probes = await stack.enter_async_context(_listening(health, arguments.host, arguments.health_port))
         url = await stack.enter_async_context(
             _listening(admission, arguments.host, arguments.port, tls=certificate.context)
         )
+        # Who can ask whether the webhook is ready finds it ready.
+        probes = await stack.enter_async_context(_listening(health, arguments.host, arguments.health_port))
         _log_to_standard_output()
         watching = asyncio.create_task(watch(files, seconds=arguments.poll_seconds))
         stack.callback(watching.cancel)
@@ -167,7 +168,13 @@ async def _listening(
     application: web.Application, host: str, port: int, *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
     """Serve the application; its address on this machine."""
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        shutdown_timeout=_DRAIN_SECONDS,
+        # Kubernetes compresses nothing here, and what others pack may unpack to anything.
+        auto_decompress=False,
+    )
     await runner.setup()
     try:
         listener = _bound(host, port)
@@ -186,7 +193,9 @@ def _bound(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if both else socket.AF_INET
         return socket.create_server(("", port), family=family, dualstack_ipv6=both)
     except OSError as error:
-        raise WebhookSettingsError(f"cannot listen on port {port}: {error.strerror}") from error
+        where = f"{host} port {port}" if host else f"port {port}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise WebhookSettingsError(f"cannot listen on {where}: {reason}") from error
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ Oracle: Python's own TLS client, which verifies the chain and the name; the exit
 """
 
 import datetime as dt
+import gzip
 import json
 import signal
 import ssl
@@ -151,6 +152,14 @@ def test_process_serves_reloads_and_stops(files: Files) -> None:
         assert image_of(workflow, running.post(admission(workflow), first)) == "registry/driver:1"
         assert running.get("/healthz") == running.get("/readyz") == "ok\n"
 
+        packed = urllib.request.Request(
+            f"{running.url}/mutate-workflow",
+            data=gzip.compress(json.dumps(admission(workflow)).encode()),
+            headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        )
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(packed, context=first, timeout=20)
+
         files.renew()
         assert running.event("reloaded")["file"] == "certificate"
         running.post(admission(workflow), files.trust())
@@ -203,7 +212,7 @@ def test_default_profile_and_policy_allow(files: Files) -> None:
         (["--tls-cert", "tls.crt", "--tls-key", "tls.key", "--profile", "absent.yaml"],
          "absent.yaml: cannot be read: No such file or directory"),
         (["--tls-cert", "tls.crt", "--tls-key", "tls.key", "--host", "192.0.2.1"],
-         "cannot listen on port 0: Cannot assign requested address"),
+         "cannot listen on 192.0.2.1 port 9443: Cannot assign requested address\n"),
     ],
     ids=["no certificate", "absent certificate", "no PEM", "absent profile", "foreign address"],
 )  # fmt: skip
