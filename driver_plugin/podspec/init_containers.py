@@ -6,7 +6,6 @@ reserved here: a patch entry with such a name would replace them.
 
 import re
 from collections.abc import Iterable
-from copy import deepcopy
 from typing import Final
 
 from driver_plugin.podspec.environment import literal
@@ -74,7 +73,7 @@ def _init_container(pod: Pod, container: InitContainer, identity: JsonObject) ->
         "name": name,
         "image": container.image,
         "resources": without_empty(resources),
-        "securityContext": {**deepcopy(dict(RESTRICTED)), **identity},
+        "securityContext": {**RESTRICTED, **identity},
         **optional,
     }
 

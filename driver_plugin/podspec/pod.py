@@ -86,7 +86,7 @@ class Pod:
         if route.to_task_config:
             self.task_config.env[variable["name"]] = deepcopy(variable)
         if route.to_pod:
-            self.env[variable["name"]] = deepcopy(variable)
+            self.env[variable["name"]] = variable
 
     def add_workspace(self, claim: str, mount_path: str) -> None:
         """Mount the run's workspace; later mounts inside it are refused."""
@@ -209,7 +209,7 @@ class Pod:
     def _add_volume(self, name: str, source: JsonObject, *, route: Route) -> None:
         volume = {"name": name, **source}
         if route.to_pod:
-            self.volumes[name] = deepcopy(volume)
+            self.volumes[name] = volume
         if route.to_task_config:
             self.task_config.volumes[name] = deepcopy(volume)
 

@@ -4,6 +4,8 @@ Map keys and opaque values (constants, defaults, literals, metadata) are data of
 and are never converted; only field names accept both spellings (spec RESOLVER 1.1).
 """
 
+from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Any, Self, Union, get_args, get_origin
 
@@ -29,17 +31,29 @@ def unknown_fields(model: type[BaseModel], data: object, path: str = "") -> list
     """Dotted paths of the fields in ``data`` that ``model`` does not know, in document order."""
     if not isinstance(data, dict):
         return []
-    known: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        known[name] = known[field.alias or name] = field.annotation
+    known = _known_fields(model)
     found: list[str] = []
     for key, value in data.items():
-        where = f"{path}.{key}" if path else str(key)
         if key not in known:
-            found.append(where)
-        else:
-            found.extend(_unknown_in(known[key], value, where))
+            found.append(f"{path}.{key}" if path else str(key))
+        elif known[key] is not None:
+            found.extend(_unknown_in(known[key], value, f"{path}.{key}" if path else str(key)))
     return found
+
+
+@cache
+def _known_fields(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Both spellings of each field with its annotation; ``None`` where no model is inside."""
+    known: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        known[name] = known[field.alias or name] = field.annotation if _nests(field.annotation) else None
+    return known
+
+
+def _nests(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    return any(_nests(argument) for argument in get_args(annotation))
 
 
 def _unknown_in(annotation: Any, value: object, path: str) -> list[str]:

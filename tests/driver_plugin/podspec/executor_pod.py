@@ -4,9 +4,12 @@ The template is what the compiler emits; Argo's containers are those of its emis
 the local runner's, which has tests against kubectl.
 """
 
+import re
+from collections.abc import Collection
 from functools import cache
 from typing import Any, Final
 
+from driver_plugin.podspec.quantity import canonical_quantity
 from local_stack.runner.pod_merge import merge_pod_spec, read_patch
 from tests.compiler.pipelines import compiled, pipeline, task, templates
 from tests.driver_plugin.podspec.examples import kubelet_expand
@@ -66,3 +69,34 @@ def started_command(pod: dict[str, Any]) -> list[str]:
     """Main's command line as its process sees it: after the kubelet's expansion."""
     main = containers(pod)["main"]
     return [kubelet_expand(text, POD_FIELDS) for text in (*main["command"], *main.get("args", ()))]
+
+
+def assert_api_server_takes(pod: dict[str, Any], *, without_command: Collection[str] = ()) -> None:
+    """Fail where the API server's rules beyond the schema are broken, or Argo cannot start a container.
+
+    Args:
+        pod: the pod.
+        without_command: containers that may lack a command.
+    """
+    volumes = pod["spec"]["volumes"]
+    assert _unique(volumes, "name")
+    for volume in volumes:
+        assert len(volume) == 2, "a volume has a name and one source"
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", volume["name"])
+    names = {volume["name"] for volume in volumes}
+    for name, container in containers(pod).items():
+        assert container.get("command") or name in without_command
+        assert _unique(container.get("env", []), "name")
+        assert _unique(container.get("volumeMounts", []), "mountPath")
+        for mount in container.get("volumeMounts", []):
+            assert mount["name"] in names
+            assert mount["mountPath"]
+        for variable in container.get("env", []):
+            assert not ("value" in variable and "valueFrom" in variable)
+        for quantities in container.get("resources", {}).values():
+            assert {key: canonical_quantity(text) for key, text in quantities.items()} == quantities
+
+
+def _unique(entries: list[dict[str, Any]], key: str) -> bool:
+    keys = [entry[key] for entry in entries]
+    return len(keys) == len(set(keys))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from driver_plugin.podspec.pod import BASE_VOLUMES, RUNTIME_PATHS
-from driver_plugin.podspec.quantity import canonical_quantity
 from tests.driver_plugin.podspec.examples import RESTRICTED, patch_text
 from tests.driver_plugin.podspec.executor_pod import (
+    assert_api_server_takes,
     base_pod_spec,
     containers,
     executor_pod,
@@ -122,11 +122,6 @@ GIVEN = {
 }
 
 
-def unique(entries: list[dict[str, Any]], key: str) -> bool:
-    keys = [entry[key] for entry in entries]
-    return len(keys) == len(set(keys))
-
-
 @pytest.mark.parametrize("what", GIVEN)
 async def test_merged_pod_is_valid_for_three_versions_of_kubernetes(what: str) -> None:
     pod = executor_pod(await patch_text(**GIVEN[what]))
@@ -136,20 +131,7 @@ async def test_merged_pod_is_valid_for_three_versions_of_kubernetes(what: str) -
 @pytest.mark.parametrize("what", GIVEN)
 @pytest.mark.parametrize("ca", ["", "bundle"], ids=["plain", "with a CA"])
 async def test_merged_pod_has_unique_names_paths_and_explicit_commands(what: str, ca: str) -> None:
-    pod = executor_pod(await patch_text(**GIVEN[what]), ca_secret=ca)
-    spec = pod["spec"]
-    assert unique(spec["volumes"], "name")
-    assert all(len(volume) == 2 for volume in spec["volumes"]), "a volume has a name and one source"
-    volumes = {volume["name"] for volume in spec["volumes"]}
-    for container in containers(pod).values():
-        assert container["command"]
-        assert unique(container.get("env", []), "name")
-        assert unique(container.get("volumeMounts", []), "mountPath")
-        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
-        for variable in container.get("env", []):
-            assert not ("value" in variable and "valueFrom" in variable)
-        for quantities in container.get("resources", {}).values():
-            assert {key: canonical_quantity(text) for key, text in quantities.items()} == quantities
+    assert_api_server_takes(executor_pod(await patch_text(**GIVEN[what]), ca_secret=ca))
 
 
 @pytest.mark.parametrize("ca", ["", "bundle"], ids=["plain", "with a CA"])
