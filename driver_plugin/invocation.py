@@ -201,8 +201,6 @@ class Invocations:
         except Exception as error:  # noqa: BLE001 (the one place where any error becomes an answer)
             outcome = "failed"
             reply = self._failed(call.type, error, log)
-        else:
-            self._count_cache_decision(call, result)
         finally:
             self._metrics.calls.labels(call.type, outcome).inc()
             self._metrics.call_seconds.labels(call.type).observe(self._timing.clock() - started)
@@ -273,12 +271,6 @@ class Invocations:
 
     def _end(self, log: InvocationLog, reply: Reply, outcome: str) -> _Ended:
         return _Ended(reply=reply, upload=self._logs.close(log, outcome))
-
-    def _count_cache_decision(self, call: DriverCall, result: DriverResult) -> None:
-        if call.type is not DriverType.CONTAINER or result.condition is False:
-            return
-        decision = "hit" if result.cached else "disabled" if call.cache_disabled else "miss"
-        self._metrics.cache_decisions.labels(decision).inc()
 
 
 def _plain(error: Exception) -> Exception:

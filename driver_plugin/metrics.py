@@ -7,6 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from driver_plugin.argo.driver_type import DriverType
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 300.0)
@@ -47,10 +49,16 @@ class Metrics:
             registry=registry,
         )
         self.api_requests = Counter(
-            "kfp_driver_api_requests", "Requests to the KFP API", ["operation", "status"], registry=registry
+            "kfp_driver_api_requests",
+            "Requests to the KFP API",
+            ["operation", "method", "status"],
+            registry=registry,
         )
         self.api_retries = Counter(
-            "kfp_driver_api_retries", "Requests to the KFP API that were repeats", registry=registry
+            "kfp_driver_api_retries",
+            "Requests to the KFP API that were repeats",
+            ["operation"],
+            registry=registry,
         )
         self.api_seconds = Histogram(
             "kfp_driver_api_request_seconds",
@@ -60,12 +68,20 @@ class Metrics:
             registry=registry,
         )
         self.cache_decisions = Counter(
-            "kfp_driver_cache_decisions", "Container calls by cache decision", ["decision"], registry=registry
+            "kfp_driver_cache_decisions", "Cache decisions by reason", ["decision"], registry=registry
         )
         self.log_uploads = Counter("kfp_driver_log_uploads", "Driver logs uploaded", registry=registry)
         self.log_upload_failures = Counter(
             "kfp_driver_log_upload_failures", "Driver logs given up on", registry=registry
         )
+
+        # A rate needs the zero before the first event.
+        for kind in DriverType:
+            self.call_seconds.labels(kind)
+            for counter in (self.requeues, self.joined, self.outage_retries):
+                counter.labels(kind)
+            for outcome in ("succeeded", "failed", "running"):
+                self.calls.labels(kind, outcome)
 
     def exposition(self) -> bytes:
         """All values in Prometheus's text format."""

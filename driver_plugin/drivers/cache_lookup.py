@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.cache import fingerprint
@@ -21,18 +22,30 @@ class CacheDecision:
     hit: PipelineTask | None = None
 
 
+class CacheOutcome(StrEnum):
+    """Why a task's result comes from the cache or does not, as metrics and logs say it."""
+
+    HIT = "hit"
+    MISS = "miss"
+    DISABLED = "disabled for the pipeline"
+    NOT_ENABLED = "not enabled for the task"
+    LOOKUP_FAILED = "lookup failed"
+    REFUSED = "lookup refused"
+
+
 def may_use_cache(work: Invocation, inputs: TaskInputs) -> bool:
     """Whether the task has a fingerprint at all."""
     task = work.place.task
     if not inputs.triggered:
         return False
     if work.call.cache_disabled:
-        reason = "caching is disabled for the pipeline"
+        decision = CacheOutcome.DISABLED
     elif task is None or not task.caching_options.enable_cache:
-        reason = "caching is not enabled for the task"
+        decision = CacheOutcome.NOT_ENABLED
     else:
         return True
-    work.log.info("cache not used", reason=reason)
+    work.services.metrics.cache_decisions.labels(decision).inc()
+    work.log.info("cache not used", reason=f"caching is {decision}")
     return False
 
 
@@ -64,9 +77,10 @@ async def look_up(
 
 async def find_hit(work: Invocation, key: str) -> PipelineTask | None:
     """The newest succeeded row with that fingerprint; raises as :func:`look_up` does."""
-    hit = await _find_tolerantly(work, key)
+    outcome, hit = await _find_tolerantly(work, key)
+    work.services.metrics.cache_decisions.labels(outcome).inc()
     if hit is None:
-        reason = "no task that succeeded has this fingerprint"
+        reason = "no task that succeeded has this fingerprint" if outcome is CacheOutcome.MISS else outcome
         work.log.info("cache decision", hit=False, fingerprint=key, reason=reason)
     else:
         work.log.info(
@@ -75,21 +89,23 @@ async def find_hit(work: Invocation, key: str) -> PipelineTask | None:
     return hit
 
 
-async def _find_tolerantly(work: Invocation, key: str) -> PipelineTask | None:
+async def _find_tolerantly(work: Invocation, key: str) -> tuple[CacheOutcome, PipelineTask | None]:
     call = work.call
     try:
-        return await work.run.client.find_cached_task(
+        hit = await work.run.client.find_cached_task(
             namespace=call.namespace, cache_fingerprint=key, run_id=call.run_id
         )
     except ApiCredentialError as error:
         if not work.services.settings.cache_lookup_optional:
             raise DriverError(f"failure while finding cached task: {error}") from error
         work.log.warning("cache lookup refused, counted as a miss", error=str(error))
+        return CacheOutcome.REFUSED, None
     except (ApiUnavailableError, ApiServerError) as error:
         work.log.warning("cache lookup failed, counted as a miss", error=str(error))
+        return CacheOutcome.LOOKUP_FAILED, None
     except KfpApiError as error:
         raise DriverError(f"failure while finding cached task: {error}") from error
-    return None
+    return (CacheOutcome.HIT if hit else CacheOutcome.MISS), hit
 
 
 def adopted_outputs(source: PipelineTask, *, task_name: str, iteration_index: int | None) -> InputOutputs:

@@ -68,6 +68,7 @@ async def open_drivers(
                 kubernetes=kubernetes,
                 launcher_config=LauncherConfigReader(directory=mounted, kubernetes=kubernetes),
                 plugins=plugins,
+                metrics=metrics,
             )
         )
 
@@ -75,10 +76,10 @@ async def open_drivers(
 def _observer(metrics: Metrics) -> Callable[[ApiCall], None]:
     def observe(call: ApiCall) -> None:
         status = "none" if call.status is None else str(call.status)
-        metrics.api_requests.labels(call.operation, status).inc()
+        metrics.api_requests.labels(call.operation, call.method, status).inc()
         metrics.api_seconds.labels(call.operation).observe(call.seconds)
         if call.attempt > 1:
-            metrics.api_retries.inc()
+            metrics.api_retries.labels(call.operation).inc()
         log = current_log.get()
         if log is not None:
             log.info(

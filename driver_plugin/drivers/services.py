@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.kubernetes import KubernetesClient
+from driver_plugin.metrics import Metrics
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
@@ -28,4 +29,5 @@ class DriverServices:
     kubernetes: KubernetesClient | None
     launcher_config: LauncherConfigReader
     plugins: PluginLoader
+    metrics: Metrics
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -150,6 +150,7 @@ class World:
             ) as kubernetes,
             PluginLoader(settings) as plugins,
         ):
+            metrics = Metrics()
             services = DriverServices(
                 client=client,
                 run_cache=RunCache(),
@@ -158,9 +159,9 @@ class World:
                 kubernetes=kubernetes,
                 launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
                 plugins=plugins,
+                metrics=metrics,
                 sleep=_no_pause,
             )
-            metrics = Metrics()
             logs = InvocationLogs(LOG_ROOT, uploader=LogUploader(None, metrics=metrics), level="ERROR")
             invocations = Invocations(
                 lambda call, log: run_driver(call, services, log),

@@ -4,32 +4,16 @@ Oracle: spec DRIVER 8 and PODSPEC 9 (with D-22 to D-30); rows are those of the e
 live in a small stand-in of the Kubernetes API, which is called by the real client.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
-
 import pytest
-from aiohttp.test_utils import TestServer
 
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL
 from driver_plugin.errors import is_retryable
-from driver_plugin.kubernetes import KubernetesClient
 from kfp_api.messages import IOType, TaskState
 from tests.driver_plugin.drivers.cluster import Cluster
 from tests.driver_plugin.drivers.pipelines import PLATFORM_IMAGES, Json, claims, constant, dag, pipeline, task
 from tests.driver_plugin.drivers.stack import Stack, inputs_of, outputs_of
-
-
-@pytest.fixture
-async def cluster(stack: Stack) -> AsyncIterator[Cluster]:
-    cluster = Cluster()
-    async with (
-        TestServer(cluster.app()) as server,
-        KubernetesClient(str(server.make_url("")).rstrip("/"), retry_wait_seconds=0) as client,
-    ):
-        stack.services = replace(stack.services, kubernetes=client)
-        yield cluster
 
 
 async def test_a_claim_is_created_and_deleted_by_the_driver_alone(stack: Stack, cluster: Cluster) -> None:
