@@ -227,12 +227,14 @@ class KfpApiClient:
         filter: Filter | None = None,  # noqa: A002 (the API's name)
         page_size: int = PAGE_SIZE,
         page_token: str = "",
+        order_by: str = "",
     ) -> TaskPage:
-        """One page of a run's tasks, or of a task's children; with a token, the filter is the token's."""
+        """One page of a run's tasks, or of a task's children; with a token, order and filter are its own."""
         query = {
             "parent_id": parent_id,
             "page_size": str(page_size),
             "page_token": page_token,
+            "order_by": "" if page_token else order_by,
             "filter": "" if page_token else filter_text(filter),
         }
         return parse(TaskPage, await self._call(operations.LIST_TASKS, run_id=run_id, query=given(query)))

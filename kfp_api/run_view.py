@@ -227,11 +227,16 @@ class RunView:
         return [self._checked(row) async for row in rows]
 
     async def _count(self, parent_task_id: str, predicates: list[Predicate]) -> int:
+        """How many rows match. One of them comes along, if there is any.
+
+        In the order of types it is a leaf wherever one matches: a loop would bring all its items along.
+        """
         page = await self.client.list_tasks(
             self.run_id,
             parent_id=parent_task_id,
             filter=Filter(predicates=predicates) if predicates else None,
             page_size=1,
+            order_by="type",
         )
         return page.total_size
 

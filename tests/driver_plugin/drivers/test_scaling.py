@@ -1,0 +1,193 @@
+"""What a driver call asks of the KFP API does not grow with the run.
+
+Oracle: a count of requests and of the bytes that travel in both directions, taken in front of the embedded
+KFP API; beside it what reading the whole run would cost, which KFP's own driver does at least once per call.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
+
+from kfp_api.client import KfpApiClient
+from kfp_api.messages import (
+    InputOutputs,
+    IOParameter,
+    IOProducer,
+    IOType,
+    PipelineTask,
+    TaskState,
+    TaskType,
+    TypeAttributes,
+    ViewMode,
+)
+from kfp_api.run_view import RunCache
+from local_stack.api_server.app import build_app
+from local_stack.api_server.config import ServerConfig
+from tests.driver_plugin.drivers.pipelines import (
+    Json,
+    artifact_from_task,
+    constant,
+    dag,
+    from_parent,
+    from_task,
+    leaf,
+    pipeline,
+    task,
+)
+from tests.driver_plugin.drivers.stack import DrivenRun, Stack
+
+SIZES = [10, 100, *(pytest.param(size, marks=pytest.mark.slow) for size in (1000, 5000))]
+MAKE = leaf(
+    "exec-make", inputs={"n": "NUMBER_INTEGER"}, outputs={"Output": "STRING"}, output_artifacts=("data",)
+)
+USE = leaf("exec-use", inputs={"text": "STRING"}, input_artifacts=("data",))
+
+
+def spec() -> Json:
+    """A flat run of any size: one loop stands for its many rows, other tasks are driven beside them."""
+    make = task("comp-make", inputs={"n": constant(1)}, cache=True)
+    use = task(
+        "comp-use",
+        inputs={"text": from_task("make")},
+        artifacts={"data": artifact_from_task("make", "data")},
+        depends=("make",),
+    )
+    body = dag({"step": task("comp-make", inputs={"n": from_parent("i")})}, inputs={"i": "NUMBER_INTEGER"})
+    return pipeline(
+        {
+            "many": task("comp-body", items="[0, 1, 2]", item_input="i"),
+            "make": make,
+            "use": use,
+            "skipped": {**use, "triggerPolicy": {"condition": "1 == 2"}},
+            "cached": make,
+            "broken": task("comp-use", inputs={"text": from_task("nobody")}),
+            "group": task("comp-group"),
+        },
+        {
+            "comp-body": body,
+            "comp-make": MAKE,
+            "comp-use": USE,
+            "comp-group": dag({"make": task("comp-make", inputs={"n": constant(1)})}),
+        },
+        name="scaling",
+    )
+
+
+@dataclass
+class Traffic:
+    """Requests, and the bytes of their bodies and answers."""
+
+    requests: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Counted:
+    stack: Stack
+    traffic: Traffic
+
+    async def cost(self, action: Callable[[], Awaitable[object]]) -> Traffic:
+        self.traffic.requests = self.traffic.bytes = 0
+        await action()
+        return replace(self.traffic)
+
+
+@pytest.fixture
+async def counted(stack: Stack, tmp_path: Path) -> AsyncIterator[Counted]:
+    traffic = Traffic()
+    app = build_app(ServerConfig(database=tmp_path / "counted.sqlite"))
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = len(await request.read())
+        answer = await handler(request)
+        assert isinstance(answer, web.Response)
+        assert isinstance(answer.body, bytes)
+        traffic.requests += 1
+        traffic.bytes += sent + len(answer.body)
+        return answer
+
+    app.middlewares.append(count)
+    async with TestServer(app) as server, KfpApiClient(str(server.make_url("")).rstrip("/")) as client:
+        services = replace(stack.services, client=client, run_cache=RunCache())
+        yield Counted(replace(stack, client=client, services=services), traffic)
+
+
+async def grown(stack: Stack, size: int) -> DrivenRun:
+    """A run with ``size`` finished task rows: one half directly below the root, one half in a loop."""
+    run = await stack.start(spec())
+    loop = (await run.dag("many")).task_id
+    for number in range(size):
+        in_loop = number % 2 == 1
+        name = "step" if in_loop else f"step-{number}"
+        await stack.client.create_task(
+            PipelineTask(
+                run_id=run.run_id,
+                name=name,
+                type=TaskType.RUNTIME,
+                state=TaskState.SUCCEEDED,
+                scope_path=f"root.many.{name}" if in_loop else f"root.{name}",
+                parent_task_id=loop if in_loop else run.root,
+                type_attributes=TypeAttributes(iteration_index=number + 3) if in_loop else None,
+                inputs=InputOutputs(parameters=[_entry("n", number, IOType.COMPONENT_INPUT)]),
+                outputs=InputOutputs(parameters=[_entry("Output", "x" * 40, IOType.OUTPUT)]),
+            )
+        )
+    return run
+
+
+def _entry(key: str, value: str | int, kind: IOType) -> IOParameter:
+    return IOParameter(parameter_key=key, value=value, type=kind, producer=IOProducer(task_name="step"))
+
+
+async def costs(counted: Counted, run: DrivenRun) -> dict[str, Traffic]:
+    """What each kind of driver call costs in a process that has seen the run before."""
+    (loop,) = await run.rows("many")
+    make = await run.container("make", cache_disabled=True)
+    await run.finish(make.task_id, {"Output": "x"}, artifacts={"data": "s3://bucket/x"})
+    await run.container("step", loop.task_id, 0)
+    return {
+        "DAG": await counted.cost(lambda: run.dag("group")),
+        "container, triggered": await counted.cost(lambda: run.container("use")),
+        "container in a loop, triggered": await counted.cost(lambda: run.container("step", loop.task_id, 1)),
+        "container, delivered again": await counted.cost(lambda: run.container("use")),
+        "container, skipped": await counted.cost(lambda: run.container("skipped")),
+        "container, cached": await counted.cost(lambda: run.container("cached")),
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_requests_and_bytes_of_a_call_are_the_same_in_a_run_of_any_size(
+    counted: Counted, size: int
+) -> None:
+    source = await counted.stack.start(spec())
+    made = await source.container("cached")
+    await source.finish(made.task_id, {"Output": "x"}, artifacts={"data": "s3://bucket/x"})
+    small, big = await grown(counted.stack, 2), await grown(counted.stack, size)
+    expected, found = await costs(counted, small), await costs(counted, big)
+    full = await counted.cost(lambda: counted.stack.client.get_run(big.run_id, view=ViewMode.FULL))
+    sys.stdout.write(f"{size} tasks; reading the full run: {full.bytes} bytes\n")
+    for kind, cost in found.items():
+        sys.stdout.write(f"{size} tasks; {kind}: {cost.requests} requests, {cost.bytes} bytes\n")
+    assert {kind: cost.requests for kind, cost in found.items()} == {
+        kind: cost.requests for kind, cost in expected.items()
+    }
+    for kind, cost in found.items():
+        # Counts and indexes have more digits in a bigger run; nothing else may differ.
+        assert abs(cost.bytes - expected[kind].bytes) < 100, kind
+    assert full.bytes > size * 300
+
+
+async def test_the_first_call_of_a_process_reads_spec_and_parent_once(counted: Counted) -> None:
+    run = await grown(counted.stack, 10)
+    counted.stack.services = replace(counted.stack.services, run_cache=RunCache())
+    (loop,) = await run.rows("many")
+    first = await counted.cost(lambda: run.container("step", loop.task_id, 0))
+    later = await counted.cost(lambda: run.container("step", loop.task_id, 1))
+    assert (first.requests, later.requests) == (3, 1)
