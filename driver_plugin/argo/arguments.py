@@ -42,9 +42,10 @@ _REQUIRED: Final = (
 _LAUNCHER_ENDPOINT: Final = (
     "ml_pipeline_server_address",
     "ml_pipeline_server_port",
-    "ml_pipeline_grpc_address",
-    "ml_pipeline_grpc_port",
+    "ml_pipeline_tls_enabled",
 )
+_GRPC_ENDPOINT: Final = "ml_pipeline_grpc_"
+"""Prefix under which newer templates name the same endpoint once more."""
 _READ: Final = frozenset(
     {
         *_REQUIRED,
@@ -56,7 +57,6 @@ _READ: Final = frozenset(
         "cache_disabled",
         "publish_logs",
         "log_level",
-        "ml_pipeline_tls_enabled",
         "ca_cert_path",
         "http_proxy",
         "https_proxy",
@@ -319,17 +319,18 @@ def _check_audience(args: Mapping[str, Any], expected: str) -> None:
 
 def _endpoint_warnings(args: Mapping[str, Any], settings: Settings) -> list[str]:
     """The launcher endpoint comes from the service's settings; arguments that differ are only reported."""
-    differing = []
-    for name in _LAUNCHER_ENDPOINT:
-        own = settings.api_address if name.endswith("_address") else settings.api_port
-        if as_string(args, name, own) != own:
-            differing.append(name)
-    tls = as_boolean(args, "ml_pipeline_tls_enabled")
-    if tls is not None and tls != settings.api_tls:
-        differing.append("ml_pipeline_tls_enabled")
+    named = [name for name in sorted(args) if name in _LAUNCHER_ENDPOINT or name.startswith(_GRPC_ENDPOINT)]
+    differing = [name for name in named if _differs(args, name, settings)]
     if not differing:
         return []
     return [f"arguments differ from this service's launcher endpoint; ignored: {', '.join(differing)}"]
+
+
+def _differs(args: Mapping[str, Any], name: str, settings: Settings) -> bool:
+    if name.endswith("_tls_enabled"):
+        return as_boolean(args, name) not in (None, settings.api_tls)
+    own = settings.api_port if name.endswith("_port") else settings.api_address
+    return as_string(args, name, own) != own
 
 
 def _ignored(args: Mapping[str, Any]) -> list[str]:
@@ -337,7 +338,8 @@ def _ignored(args: Mapping[str, Any]) -> list[str]:
     old = sorted(_METADATA_STORE & args.keys())
     if old:
         warnings.append(f"arguments of the metadata store era; ignored: {', '.join(old)}")
-    unknown = sorted(args.keys() - _READ - _OUTPUT_PATHS - _METADATA_STORE)
+    unread = args.keys() - _READ - _OUTPUT_PATHS - _METADATA_STORE
+    unknown = sorted(name for name in unread if not name.startswith(_GRPC_ENDPOINT))
     if unknown:
         names = [name[:64] for name in unknown[:20]]
         warnings.append(f"unknown arguments; ignored: {', '.join(names)}")

@@ -19,7 +19,8 @@ import pytest
 import driver_plugin.drivers
 import kfp_api.run_view
 import propagation
-from driver_plugin.invocation import Reply
+from driver_plugin.argo.replies import REQUEUE
+from driver_plugin.invocation import Reply, Timing
 from kfp_api.messages import TaskState
 from tests.driver_plugin.drivers.crash_scenarios import MADE, SCENARIOS, STORED, Due, Scenario
 from tests.driver_plugin.drivers.processes import Break, Masks, Process, World, without_invocation, world
@@ -72,7 +73,7 @@ QUICK = {
     "CONTAINER: failed after its row",
     "CONTAINER: claim created",
 }
-"""Whose interleavings of two processes are tried in the quick suite."""
+"""Which ends stand for all in the quick suite where every end would take long."""
 
 every_end = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 
@@ -251,3 +252,23 @@ async def test_a_deliberate_retry_after_a_failure_executes_again_in_the_same_pro
     assert row.state is TaskState.RUNNING
     assert row.task_id in json.dumps(failed)
     assert row.task_id in json.dumps(retried)
+
+
+SCALED = Timing(call_seconds=0.025, first_outage_pause=0.001, longest_outage_pause=0.015)
+"""A thousandth of the service's own deadlines and pauses."""
+
+
+async def test_an_outage_in_the_middle_of_a_run_fails_no_node(servers: World) -> None:
+    """The agent gets requeue answers, calls again as it is told, and the nodes go on where they stopped."""
+    for scenario in SCENARIOS:
+        if scenario.phase == "Failed" or scenario.name not in QUICK:
+            continue
+        due = await prepared(servers, scenario)
+        async with servers.process(timing=SCALED) as process:
+            servers.breaker.down.add(process.name)
+            answers = [await process.deliver(due.args) for _ in range(3)]
+            servers.breaker.down.clear()
+            while answers[-1] == REQUEUE:
+                answers.append(await process.deliver(due.args))
+        assert answers[:3] == [REQUEUE] * 3, scenario.name
+        assert answers[-1]["node"]["phase"] == "Succeeded", scenario.name
