@@ -171,3 +171,47 @@ def test_the_key_of_the_go_drivers_unit_test_gives_its_fingerprint() -> None:
         pvc_names=[],
     )
     assert hash_cache_key(text) == "3d9a2a778fa3174c6cfc6e639c507c265b5f21ef6e5b1dd70b236462cc6da464"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"b": 1, "a": 2, "B": 3, "ä": 4}, '{"B":3,"a":2,"b":1,"ä":4}'),
+        ({"x": {"z": 1, "a": [{"d": 1, "c": 2}]}}, '{"x":{"a":[{"c":2,"d":1}],"z":1}}'),
+        (
+            {"x": [3.0, -0.0, 0.1, 1e20, 1e21, 1e-6, 1e-7, 5e-324]},
+            '{"x":[3,-0,0.1,100000000000000000000,1e+21,0.000001,1e-7,5e-324]}',
+        ),
+        ({"x": 2**53 + 1}, '{"x":9007199254740992}'),
+        ({"x": "<a href='x'>&</a>"}, r"""{"x":"\u003ca href='x'\u003e\u0026\u003c/a\u003e"}"""),
+        ({"x": "ü 漢 😀 \u2028\u2029\x7f"}, '{"x":"ü 漢 😀 \\u2028\\u2029\x7f"}'),
+        ({"x": '\b\f\n\r\t\x01"\\'}, r'{"x":"\b\f\n\r\t\u0001\"\\"}'),
+        ({"x": [True, False, None]}, '{"x":[true,false,null]}'),
+    ],
+    ids=[
+        "key order",
+        "nested key order",
+        "numbers",
+        "big integer",
+        "HTML",
+        "unicode",
+        "controls",
+        "constants",
+    ],
+)
+def test_values_are_hashed_in_the_bytes_that_go_writes(values: dict[str, Any], text: str) -> None:
+    key = cache_key_text(
+        inputs=ExecutorInputs(parameter_values=values),
+        output_artifacts={},
+        output_parameters={},
+        image="i",
+        command=[],
+        pvc_names=[],
+    )
+    assert key == '{"containerSpec":{"image":"i"},"inputParameterValues":' + text + "}"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="number"):
+        of(inputs=ExecutorInputs(parameter_values={"x": number}))
