@@ -131,7 +131,7 @@ def _pod_spec_patch(spec: Mapping[str, Any], at: Pointer, profile: PluginProfile
 
 def _parsed_patch(text: str) -> dict[str, Any]:
     try:
-        documents = read_documents(text, max_nodes=_MOST_PATCH_VALUES)
+        documents = read_documents(text, max_nodes=_MOST_PATCH_VALUES, kubernetes=True)
     except YamlTextError as error:
         raise DeliveryError(
             f"podSpecPatch cannot be read, so no volumes can be added to it: {error}"

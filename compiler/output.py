@@ -16,10 +16,12 @@ def write_files(contents: Mapping[str, str]) -> None:
         OSError: one of them cannot be written; ``filename`` says which.
     """
     drafts: dict[Path, tuple[str, Path]] = {}
+    name = STANDARD_OUTPUT
     try:
         for name, text in contents.items():
             if name == STANDARD_OUTPUT:
                 sys.stdout.write(text)
+                sys.stdout.flush()
                 continue
             target = Path(name)
             if target.exists() and not target.is_file():
@@ -29,12 +31,11 @@ def write_files(contents: Mapping[str, str]) -> None:
             draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
             drafts[final] = (name, draft)
             draft.write_text(text, encoding="utf-8")
-        for final, (_, draft) in drafts.items():
+        for final, (name, draft) in drafts.items():
             draft.replace(final)
     except OSError as error:
-        # A user gave the name of the file, not of its draft.
-        named = next((name for name, draft in drafts.values() if str(draft) == error.filename), None)
-        error.filename = named or error.filename
+        # What the user calls it: neither the name of a draft, nor none.
+        error.filename = "standard output" if name == STANDARD_OUTPUT else name
         raise
     finally:
         for _, draft in drafts.values():

@@ -164,6 +164,11 @@ def test_existing_pod_spec_patch_is_kept_and_completed(existing: str) -> None:
     assert len(patch["volumes"]) == 5
 
 
+def test_existing_patch_is_read_as_argo_reads_it() -> None:
+    patch = json.loads(delivered({"podSpecPatch": "a: 12:30\nb: 1e3\nc: on\nd: 0o17"})["podSpecPatch"])
+    assert {key: patch[key] for key in "abcd"} == {"a": "12:30", "b": 1000, "c": True, "d": 15}
+
+
 def test_merged_patch_is_written_the_same_each_time() -> None:
     spec = {"podSpecPatch": '{"volumes": [], "a": 1}'}
     assert delivered(spec) == delivered(spec)

@@ -184,3 +184,4 @@ def test_update_entry_sees_retried_workflows_and_nothing_else() -> None:
     assert not matches(lost, user=CONTROLLER)
     assert not matches(whole, user=API_SERVER)
     assert not matches(submitted(driver_pods()), user=API_SERVER)
+    assert not matches({"spec": {"workflowTemplateRef": {"name": "w"}}}, user=API_SERVER)
