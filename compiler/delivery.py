@@ -54,8 +54,8 @@ def add_delivery_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile",
         type=Path,
         metavar="FILE",
-        help="plugin profile (YAML): image, environment and resources of the driver's sidecar; implies "
-        "--delivery inline",
+        help="plugin profile, or the ConfigMap that holds it (YAML): image, environment and resources of the "
+        "driver's sidecar; implies --delivery inline",
     )
 
 

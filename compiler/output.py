@@ -31,7 +31,7 @@ def write_files(contents: Mapping[str, str]) -> None:
             draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
             drafts[final] = (name, draft)
             draft.write_text(text, encoding="utf-8")
-        for final, (name, draft) in drafts.items():
+        for final, (name, draft) in drafts.items():  # noqa: B007 (the handler names the file)
             draft.replace(final)
     except OSError as error:
         # What the user calls it: neither the name of a draft, nor none.

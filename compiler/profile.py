@@ -18,6 +18,9 @@ from compiler.yaml_text import YamlTextError, read_documents
 _MAX_BYTES: Final = 1024 * 1024
 """A ConfigMap cannot be larger."""
 
+_KEY: Final = "profile.yaml"
+"""Key of the profile in its ConfigMap."""
+
 _SHORTEST_TOKEN: Final = 600
 """Seconds; Kubernetes mints no token that lives shorter."""
 
@@ -104,19 +107,16 @@ class PluginProfile(_ProfileModel):
 
     @classmethod
     def parse(cls, text: str, *, source: str = "profile") -> Self:
-        """Read a profile from YAML text.
+        """Read a profile from YAML text: itself, or the ConfigMap that holds it.
 
         Raises:
             ProfileError: names the source, the key and what is wrong with it.
         """
+        document = _document(text, source)
+        if isinstance(document, dict) and document.get("kind") == "ConfigMap":
+            document = _profile_of(document, source)
         try:
-            documents = read_documents(text, max_nodes=10_000)
-        except YamlTextError as error:
-            raise ProfileError(f"{source}: not valid YAML: {error}") from error
-        if len(documents) > 1:
-            raise ProfileError(f"{source}: holds more than one document")
-        try:
-            return cls.model_validate(documents[0] if documents else {})
+            return cls.model_validate(document)
         except ValidationError as error:
             raise ProfileError(f"{source}: {_first_problem(error)}") from error
 
@@ -163,6 +163,24 @@ class PluginProfile(_ProfileModel):
         if self.mode == "forward" and not self.central_url.startswith("https://"):
             raise ValueError("mode forward needs centralURL, an https:// address")
         return self
+
+
+def _document(text: str, source: str) -> object:
+    try:
+        documents = read_documents(text, max_nodes=10_000)
+    except YamlTextError as error:
+        raise ProfileError(f"{source}: not valid YAML: {error}") from error
+    if len(documents) > 1:
+        raise ProfileError(f"{source}: holds more than one document")
+    return documents[0] if documents else {}
+
+
+def _profile_of(config_map: dict[str, Any], source: str) -> object:
+    data = config_map.get("data")
+    text = data.get(_KEY) if isinstance(data, dict) else None
+    if not isinstance(text, str):
+        raise ProfileError(f"{source}: the ConfigMap has no key {_KEY}")
+    return _document(text, f"{source}: {_KEY}")
 
 
 def _first_problem(error: ValidationError) -> str:

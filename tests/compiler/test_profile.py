@@ -99,6 +99,15 @@ def test_unreadable_profile_is_one_line(tmp_path: Path, data: bytes, message: st
         PluginProfile.load(tmp_path / "absent.yaml")
 
 
+def test_config_map_that_holds_the_profile_is_read_as_it() -> None:
+    text = "kind: ConfigMap\ndata:\n  profile.yaml: |\n    image: i:1\n"
+    assert PluginProfile.parse(text) == PluginProfile.parse("image: i:1")
+    with pytest.raises(ProfileError, match=r"p: the ConfigMap has no key profile\.yaml"):
+        PluginProfile.parse("kind: ConfigMap\ndata: {other: x}", source="p")
+    with pytest.raises(ProfileError, match=r"p: profile\.yaml: not valid YAML: line 1"):
+        PluginProfile.parse("kind: ConfigMap\ndata: {profile.yaml: 'a: b: c'}", source="p")
+
+
 def test_profile_reaches_the_sidecar() -> None:
     profile = PluginProfile.parse(
         "image: i:1\nimagePullPolicy: Always\nenv: [{name: A, value: b}]\naudienceBase: base\n"
