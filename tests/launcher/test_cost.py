@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from driver_plugin.drivers.dispatch import DriverServices
 from driver_plugin.hooks.loading import PluginLoader
+from driver_plugin.metrics import Metrics
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
@@ -101,6 +102,7 @@ async def started(client: KfpApiClient, directory: Path, size: int) -> DrivenRun
         kubernetes=None,
         launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
         plugins=PluginLoader(settings),
+        metrics=Metrics(),
     )
     created = await client.create_run(
         Run(
