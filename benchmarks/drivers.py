@@ -218,7 +218,7 @@ RUN: Final = {
     "run_id": RUN_ID,
     "display_name": "benchmark",
     "pipeline_spec": PIPELINE,
-    "runtime_config": {"pipeline_root": "s3://bucket/root"},
+    "runtime_config": {"pipeline_root": "minio://mlpipeline/v2/artifacts"},
     "created_at": "2026-01-02T03:04:05Z",
 }
 ROOT: Final = {

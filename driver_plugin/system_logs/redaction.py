@@ -9,6 +9,7 @@ chosen by a user can neither leak what the service holds nor forge log lines or 
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 HIDDEN: Final = "***"
@@ -32,21 +33,37 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b(bearer|basic)[ \t]+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + HIDDEN),
     (re.compile(r"""(?<=://)[^/\s?#"']*@"""), HIDDEN + "@"),
 )
+_KINDS_OF_KEYS: Final = ("api", "access", "private", "account", "secret", "signing", "encryption")
 _ASSIGNMENT: Final = re.compile(
     r"""(?ix)
     (?P<name>
       (?: passw(?:or)?d | passphrase | pwd | secret | token | cookie | credentials? | authorization
-        | (?:api|access|private|account|secret|signing|encryption)[-_]?key
+        | (?:{KINDS_OF_KEYS})[-_]?key
         | signature | \bsig | \bauth (?=\W) )
       [\w-]{0,32} )
     (?P<joint> \\?["']? \s{0,4} (?: [:=] | \bvalue\b ) \s{0,4} )
     (?P<value> \\"[^"]*"? | "(?:[^"\\]|\\.)*"? | '[^']*'? | [^\s,;&"'}\])]+ )
-    """
+    """.replace("{KINDS_OF_KEYS}", "|".join(_KINDS_OF_KEYS))
 )
 _DESCRIBES: Final = re.compile(
     r"(?i)(?:path|file|mode|dir|names?|audience|id|ids|ref|url|uri|count|bytes|digest|type|expiry|seconds)$"
 )
 """Endings of names whose values describe a secret and are none: ``KFP_TOKEN_PATH``, ``secretName``."""
+
+_HINTS: Final = (
+    *("-----begin", "eyj", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "aiza", "ya29.", "sk-", "k_live_", "k_test_", "hf_", "npm_", "pypi-", "dckr_pat_", "sg."),
+    *("bearer", "basic", "@", "passw", "passphrase", "pwd", "secret", "token", "cookie", "credential"),
+    *("auth", "sig"),
+    *(f"{kind}{joint}key" for kind in _KINDS_OF_KEYS for joint in ("", "-", "_")),
+)
+"""Lower-case texts of which every match of a pattern has at least one; most texts have none of them.
+
+Only for ASCII: beyond it, a letter of any case can be written in more ways than :meth:`str.lower` undoes.
+"""
+
+_SHORT_TEXT: Final = 64
+"""Characters up to which a result is remembered: names of fields and events come again and again."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -64,9 +81,20 @@ def clean(text: str, secrets: Collection[str] = ()) -> str:
 def redact(text: str, secrets: Collection[str] = ()) -> str:
     """``text`` with everything replaced that looks like a credential or is one of ``secrets``."""
     text = _replace(text, secrets)
+    return _redact_short(text) if len(text) <= _SHORT_TEXT else _redact(text)
+
+
+def _redact(text: str) -> str:
+    if text.isascii():
+        lowered = text.lower()
+        if not any(hint in lowered for hint in _HINTS):
+            return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return _ASSIGNMENT.sub(_hide_assigned, text)
+
+
+_redact_short = lru_cache(maxsize=4096)(_redact)
 
 
 def escape_controls(text: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driver_plugin.system_logs import redaction
 from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values, redact, secret_texts
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
@@ -138,3 +139,49 @@ def test_short_values_of_secret_keys_make_no_holes_in_other_text() -> None:
 
 def test_nested_text_is_cleaned_and_stays_data() -> None:
     assert clean_deep({"a": ["x\x7f", 3, None]}) == {"a": ["x\\x7f", 3, None]}
+
+
+FRAGMENTS = [
+    "-----BEGIN RSA PRIVATE KEY-----abc-----END RSA PRIVATE KEY-----",
+    *(
+        "eyJabcd.eyJabc.x",
+        "AKIAABCDEFGHIJKLMN",
+        "ghp_" + "a" * 20,
+        "github_pat_" + "a" * 20,
+        "glpat-" + "a" * 20,
+    ),
+    *("xoxb-12345678", "AIza" + "f" * 24, "ya29.abcdefghijkl", "sk-" + "b" * 20, "rk_live_12345678"),
+    *("hf_" + "c" * 20, "npm_" + "e" * 24, "pypi-" + "d" * 20, "dckr_pat_abcdefgh", "SG.aaaaaaaa.bbbbbbbb"),
+    *("Bearer abcdefghijk", "basic  QWERTYUIOP", "http://u:p@h/", "password=abc", "passphrase: x", "PWD=foo"),
+    *(
+        "secret='z'",
+        "x_token: y",
+        "cookie=1",
+        "credentials=q",
+        "Authorization: z",
+        "api-key=1",
+        "signing_key=1",
+    ),
+    *(
+        "signature=1",
+        "sig=1",
+        "auth = q",
+        "\N{LATIN SMALL LETTER LONG S}ecret=1",
+        "cook\N{LATIN SMALL LETTER DOTLESS I}e=1",
+        "\N{KELVIN SIGN}",
+        " ",
+        "=",
+        ":",
+        "x",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=4), st.integers(0, 60))
+def test_what_is_passed_over_quickly_has_nothing_to_hide(parts: list[str], cut: int) -> None:
+    """Oracle: the patterns themselves, applied whatever the text is like."""
+    text = "".join(parts)[cut:]
+    slowly = text
+    for pattern, replacement in redaction._SECRETS:
+        slowly = pattern.sub(replacement, slowly)
+    assert redact(text) == redaction._ASSIGNMENT.sub(redaction._hide_assigned, slowly)
