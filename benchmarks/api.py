@@ -93,7 +93,7 @@ class Flat:
         self.root = ""
         self.last = ""
         self.size = 0
-        self.running = True
+        self.label = 0
 
     @classmethod
     async def opened(cls, client: KfpApiClient) -> "Flat":
@@ -129,10 +129,10 @@ class Flat:
         await self.client.get_task(self.run_id, self.last)
 
     async def update(self) -> None:
-        """Change the newest child, back and forth."""
-        self.running = not self.running
-        state = TaskState.RUNNING if self.running else TaskState.SUCCEEDED
-        await self.client.update_task(self.run_id, self.last, PipelineTask(state=state))
+        """Change the newest child."""
+        self.label += 1
+        patch = PipelineTask(display_name=f"label {self.label}")
+        await self.client.update_task(self.run_id, self.last, patch)
 
     async def find(self) -> None:
         """Find a child by name, as drivers do."""

@@ -1,9 +1,9 @@
 """The client that KFP generates from the native API's own definition. Oracle: that client, which serialises
 requests and reads answers by KFP's swagger.
 
-No release of it has these calls yet: install ``backend/api/v2beta1/python_http_client`` of kubeflow/pipelines,
-commit 6585b5143d, into a folder of its own (it has the import name of the published package) and name the
-folder in ``KFP_GENERATED_CLIENT``. Skipped otherwise.
+No release of it has these calls yet: install ``backend/api/v2beta1/python_http_client`` of
+kubeflow/pipelines, commit 6585b5143d, into a folder of its own (it has the import name of the published
+package) and name the folder in ``KFP_GENERATED_CLIENT``. Skipped otherwise.
 """
 
 import json
@@ -91,7 +91,8 @@ def request(key, **fields):
 
 
 model = artifacts.create_artifact(request("model", iteration_index="0"))
-more = artifacts.batch_create_artifacts(k.V2beta1CreateArtifactsBulkRequest(artifacts=[request("b"), request("a")]))
+batch = k.V2beta1CreateArtifactsBulkRequest(artifacts=[request("b"), request("a")])
+more = artifacts.batch_create_artifacts(batch)
 link = k.V2beta1ArtifactTask(
     artifact_id=model.artifact_id,
     run_id=run.run_id,
@@ -101,7 +102,8 @@ link = k.V2beta1ArtifactTask(
     producer=k.V2beta1IOProducer(task_name="train"),
 )
 first = artifacts.create_artifact_task(k.V2beta1CreateArtifactTaskRequest(artifact_task=link))
-again = artifacts.batch_create_artifact_tasks(k.V2beta1CreateArtifactTasksBulkRequest(artifact_tasks=[link, link]))
+repeated = k.V2beta1CreateArtifactTasksBulkRequest(artifact_tasks=[link, link])
+again = artifacts.batch_create_artifact_tasks(repeated)
 hit = runs.find_cached_task(k.V2beta1FindCachedTaskRequest(namespace="n", cache_fingerprint="f")).task
 full = runs.run_service_get_run(run.run_id, view="FULL")
 print(
