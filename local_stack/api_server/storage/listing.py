@@ -19,6 +19,9 @@ from local_stack.api_server.storage.filters import ListField, parse_filter, pred
 DEFAULT_PAGE_SIZE: Final = 20
 MAX_PAGE_SIZE: Final = 200
 
+FEW = 200
+"""Up to so many matches are sorted here instead of in the database."""
+
 _MISMATCH: Final = (
     "page token does not match the supplied sort by and/or filtering criteria. Either specify the same "
     "criteria or leave the latter empty if page token is specified"
@@ -118,15 +121,31 @@ def read_page(
         statement = statement.where(
             _from_here(sort_column, listing.id_column, start=cursor.start, descending=cursor.descending)
         )
-    order: list[ColumnElement[Any]] = [sort_column, listing.id_column]
-    if cursor.descending:
-        order = [column.desc() for column in order]
-    rows = connection.execute(statement.order_by(*order).limit(limit + 1)).all()
+    order: list[Column[Any]] = [sort_column, listing.id_column]
+    if total > FEW:
+        by = [column.desc() for column in order] if cursor.descending else order
+        rows = connection.execute(statement.order_by(*by).limit(limit + 1)).all()
+    else:
+        # Asked to sort, the database would walk an index in that order and test every row of the scope; not
+        # asked, it takes the index that finds the few.
+        rows = _sorted(connection.execute(statement).all(), order, descending=cursor.descending)
     token = ""
     if len(rows) > limit:
         following = rows[limit]
         token = _encode_token(listing, cursor, start=(getattr(following, sort_column.name), following.UUID))
     return Page(rows=rows[:limit], next_page_token=token, total_size=total)
+
+
+def _sorted(
+    rows: Sequence[Row[Any]], order: Sequence[Column[Any]], *, descending: bool
+) -> Sequence[Row[Any]]:
+    """Rows in the order of these columns, with NULLs before everything else."""
+
+    def key(row: Row[Any]) -> list[tuple[bool, Any]]:
+        values = [getattr(row, column.name) for column in order]
+        return [(value is not None, value) for value in values]
+
+    return sorted(rows, key=key, reverse=descending)
 
 
 def _cursor(listing: Listing, request: PageRequest) -> _Cursor:

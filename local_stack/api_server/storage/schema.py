@@ -159,7 +159,7 @@ tasks = Table(
     Index("idx_parent_run", "RunUUID", "ParentTaskUUID", "CreatedAtInSec", "UUID", "Name"),
     Index("idx_run_created_order", "RunUUID", "CreatedAtInSec", "UUID"),
     Index("idx_run_state_parent", "RunUUID", "State", "ParentTaskUUID"),
-    Index("idx_parent_name", "ParentTaskUUID", "Name", "IterationIndex"),
+    Index("idx_parent_name", "RunUUID", "ParentTaskUUID", "Name", "IterationIndex"),
 )
 Index(
     "idx_task_cache_lookup",

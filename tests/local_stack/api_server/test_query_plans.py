@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from local_stack.api_server.storage import listing
+
 from .conftest import Api, artifact_request
 
 Plan = tuple[str, list[str]]
@@ -113,8 +115,12 @@ async def ids(api: Api) -> Ids:
     return Ids(run, parent, task, await api.artifact(run, task))
 
 
+@pytest.mark.parametrize("few", [-1, listing.FEW])
 @pytest.mark.parametrize("name", [*IN_INDEX_ORDER, *SEARCHED])
-async def test_no_statement_scans_a_table(api: Api, ids: Ids, name: str) -> None:
+async def test_no_statement_scans_a_table(
+    api: Api, ids: Ids, name: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "FEW", few)
     with statements() as executed:
         await {**IN_INDEX_ORDER, **SEARCHED}[name](api, ids)
     assert executed
@@ -122,6 +128,32 @@ async def test_no_statement_scans_a_table(api: Api, ids: Ids, name: str) -> None
         for step in steps:
             assert not step.startswith("SCAN") or step == "SCAN CONSTANT ROW", f"{step}: {statement}"
             assert name in SEARCHED or "TEMP B-TREE" not in step, f"{step}: {statement}"
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ([("name", {"string_value": "a"})], "RunUUID=? AND ParentTaskUUID=? AND Name=?"),
+        (
+            [("name", {"string_value": "a"}), ("iteration_index", {"int_value": 0})],
+            "RunUUID=? AND ParentTaskUUID=? AND Name=? AND IterationIndex=?",
+        ),
+        ([("status", {"int_value": 4})], "RunUUID=? AND State=? AND ParentTaskUUID=?"),
+    ],
+)
+async def test_what_drivers_ask_of_siblings_is_found_by_index(
+    api: Api, ids: Ids, filters: list[tuple[str, dict[str, Any]]], index: str
+) -> None:
+    predicates = [{"key": key, "operation": "EQUALS", **value} for key, value in filters]
+    text = json.dumps({"predicates": predicates})
+    with statements() as executed:
+        await api.get(f"/runs/{ids.run}/tasks", parent_id=ids.parent, filter=text)
+    by_filter = [plan for plan in explain(api, executed) if "IN (" not in plan[0]]
+    found = [step for _, steps in by_filter for step in steps if "RunUUID" in step]
+    # The number of matches, and the matches.
+    assert len(found) == 2
+    for step in found:
+        assert f"({index})" in step
 
 
 @pytest.mark.parametrize("name", ["get task", "update task", "create artifact", "children by name"])

@@ -1,4 +1,4 @@
-"""Pipelines and their versions; unfinished runs are found by index."""
+"""Pipelines and their versions; unfinished runs, and children by name, are found by index."""
 
 from alembic import op
 from sqlalchemy import Column, ForeignKey, Integer, Text
@@ -8,7 +8,9 @@ down_revision = "1"
 
 
 def upgrade() -> None:
-    """Add the tables and the index."""
+    """Add the tables and the indexes."""
+    op.drop_index("idx_parent_name", "tasks")
+    op.create_index("idx_parent_name", "tasks", ["RunUUID", "ParentTaskUUID", "Name", "IterationIndex"])
     op.create_index("idx_run_state", "run_details", ["State", "CreatedAtInSec", "UUID"])
     op.create_table(
         "pipelines",
