@@ -1,6 +1,7 @@
 """Serves KFP's run, task and artifact API (REST, v2beta1) from one SQLite file.
 
-Clients reach it at http://HOST:PORT/apis/v2beta1; the KFP SDK takes kfp.Client(host="http://HOST:PORT").
+Clients reach it at http://HOST:PORT/apis/v2beta1 (the OpenAPI document is openapi.json below that, metrics
+are at /metrics); the KFP SDK takes kfp.Client(host="http://HOST:PORT").
 Submitting a run stores it as PENDING; whoever executes it reports its states through POST /workflows.
 SIGTERM and SIGINT stop the server after the requests in flight.
 
@@ -68,6 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="ask every call but healthz for the bearer token in this file (default: ask nobody)",
     )
+    parser.add_argument(
+        "--strict-upstream",
+        action="store_true",
+        help="for comparisons: do to rows what KFP's own server does, also where that loses data",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = ServerConfig(
         database=path_of_url(arguments.database),
         token=_token(arguments.token_file),
+        strict_upstream=arguments.strict_upstream,
         list_runs_full_view_max_page_size=_full_view_page_size(os.environ),
     )
     try:

@@ -1,12 +1,13 @@
 """UpdateTask and UpdateTasksBulk: sparse patches of task rows (spec KFP_API 4.2 and 4.3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
+import structlog
 from sqlalchemy import select, update
 
-from kfp_api.messages import PipelineTask, TaskState, TaskType
+from kfp_api.messages import PRESERVED_STATES, PipelineTask, TaskState, TaskType
 from local_stack.api_server.errors import AlreadyExistsError, ApiError, InvalidInputError
 from local_stack.api_server.services.logical_key import logical_key
 from local_stack.api_server.services.parameter_merge import merge_parameters
@@ -31,6 +32,10 @@ from local_stack.api_server.storage.task_rows import (
     require_task,
 )
 from local_stack.api_server.storage.transaction import Transaction
+
+_DONE: Final = frozenset(state.number for state in PRESERVED_STATES)
+
+_log = structlog.get_logger(__name__)
 
 
 def update_task(tx: Transaction, run_id: str, task_id: str, patch: PipelineTask) -> Wire:
@@ -150,6 +155,10 @@ def _patched_columns(tx: Transaction, row: TaskRow, patch: PipelineTask) -> dict
     if patch.state is not TaskState.RUNTIME_STATE_UNSPECIFIED:
         values["State"] = patch.state.number
         values["StateHistory"] = appended_history(row.StateHistory, patch.state, tx.now)
+        if patch.state is TaskState.RUNNING and row.State in _DONE:
+            _log.warning(
+                "a task whose work was done runs again", run_id=row.RunUUID, task_id=row.UUID, name=row.Name
+            )
         if _starts_anew(row, patch) and not tx.config.strict_upstream:
             values["FinishedInSec"] = 0
     if patch.pods:

@@ -40,6 +40,9 @@ def test_help_teaches(capfd: pytest.CaptureFixture[str]) -> None:
         "--host",
         "--ready-file",
         "--token-file",
+        "--strict-upstream",
+        "openapi.json",
+        "/metrics",
         "kfp.Client",
         "sqlite:///",
     ):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from .conftest import Api, Wire, artifact_request, external_message
 
@@ -263,3 +264,16 @@ async def test_an_empty_bulk_update_is_refused(api: Api) -> None:
     run = await api.run()
     error = await api.post(f"/runs/{run}/tasks:batchUpdate", {}, status=400)
     assert external_message(error) == "UpdateTasksBulkRequest must contain at least one task"
+
+
+async def test_any_transition_is_accepted_but_work_that_is_undone_is_logged(api: Api) -> None:
+    run = await api.run()
+    task = await api.task(run, state="SUCCEEDED")
+    with structlog.testing.capture_logs() as logs:
+        row = await api.patch(f"/runs/{run}/tasks/{task}", {"state": "RUNNING"})
+        await api.patch(f"/runs/{run}/tasks/{task}", {"state": "FAILED"})
+        await api.patch(f"/runs/{run}/tasks/{task}", {"state": "RUNNING"})
+    assert row["state"] == "RUNNING"
+    assert [(entry["event"], entry["task_id"]) for entry in logs] == [
+        ("a task whose work was done runs again", task)
+    ]
