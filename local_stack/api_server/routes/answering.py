@@ -85,6 +85,8 @@ async def errors_as_status(request: web.Request, handler: Handler) -> web.Stream
         return json_response({"code": 5, "message": "Not Found"}, status=404)
     except web.HTTPMethodNotAllowed:
         return json_response({"code": 12, "message": "Method Not Allowed"}, status=501)
+    except web.RequestPayloadError:
+        return json_response({"code": 3, "message": "the body cannot be read: bad encoding"}, status=400)
     except web.HTTPRequestEntityTooLarge:
         limit = request.app[CONFIG].max_body_bytes
         return json_response({"code": 3, "message": f"the body is larger than {limit} bytes"}, status=413)

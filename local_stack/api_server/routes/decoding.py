@@ -19,6 +19,9 @@ from local_stack.api_server.storage.listing import PageRequest
 _INLINE_BYTES: Final = 64 * 1024
 """Larger bodies are decoded in a thread, so that they do not hold up other requests."""
 
+_QUOTED_CHARACTERS: Final = 200
+"""Longest field path in a message; deeply nested values have paths of many kilobytes."""
+
 _INT32: Final = range(-(2**31), 2**31)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 
@@ -75,7 +78,7 @@ def _decode_error(body: bytes, error: ValidationError) -> DecodeError:
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         return DecodeError(f'proto: {_position(body, name)}unknown field "{name}"')
-    return DecodeError(f"proto: invalid value for field {where}: {first['msg']}")
+    return DecodeError(f"proto: invalid value for field {where[:_QUOTED_CHARACTERS]}: {first['msg']}")
 
 
 def _position(body: bytes, name: str) -> str:

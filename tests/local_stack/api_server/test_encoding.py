@@ -155,6 +155,20 @@ async def test_a_body_above_the_limit_is_413(make_api: MakeApi) -> None:
     assert error == {"code": 3, "message": "the body is larger than 1000 bytes"}
 
 
+async def test_a_body_with_a_broken_content_encoding_is_refused(api: Api) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    error = await api.call("POST", "/runs", raw=b"no gzip", headers=headers, status=400)
+    assert error == {"code": 3, "message": "the body cannot be read: bad encoding"}
+
+
+async def test_messages_about_deeply_nested_values_stay_short(api: Api) -> None:
+    run = await api.run()
+    value = b"[" * 900 + b"]" * 900
+    body = b'{"inputs":{"parameters":[{"parameter_key":"k","value":%s}]}}' % value
+    error = await api.call("POST", f"/runs/{run}/tasks", raw=body, status=400)
+    assert len(error["message"]) < 400
+
+
 async def test_bodies_of_many_megabytes_pass(api: Api) -> None:
     spec = {**SPEC, "components": {"comp-a": {"executorLabel": "x" * (8 * 2**20)}}}
     run = await api.run(pipeline_spec=spec)
