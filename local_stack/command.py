@@ -74,6 +74,7 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
             data_directory=arguments.data_dir,
             run_name=arguments.run_name,
             max_pods=arguments.max_pods,
+            faults=arguments.faults,
             options=_options(arguments),
         )
     )
@@ -100,6 +101,7 @@ def _up(arguments: argparse.Namespace) -> int:
             api_port=arguments.port,
             max_pods=arguments.max_pods,
             max_runs=arguments.max_runs,
+            faults=arguments.faults,
             options=_options(arguments),
         )
     )
@@ -270,6 +272,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="retry tasks whose compiled retry policy says maxDuration 0, which disables retries",
     )
+    parser.add_argument(
+        "--faults",
+        type=_faults,
+        metavar="NAME=P,...",
+        help="for tests: deliver driver calls wrongly, with a probability each (duplicate, abort, drop, restart)",
+    )
+
+
+def _faults(text: str) -> Any:
+    from local_stack.runner.agent_faults import Faults  # noqa: PLC0415 (keeps --help fast)
+
+    try:
+        return Faults.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,7 @@ the services and all executors are stopped before the function returns.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from local_stack.run_outcome import RunOutcome, show_outcome
 from local_stack.run_queue import unfinished_runs
 from local_stack.run_record import RunOptions, RunRecords
 from local_stack.run_report import in_order_of_work
+from local_stack.runner.agent_faults import Faults
 from local_stack.runner.nodes import Node, Phase
 from local_stack.runner.python_environment import PythonEnvironment
 from local_stack.runner.reaper import Reaper
@@ -61,6 +62,7 @@ class RunRequest:
     data_directory: Path
     run_name: str | None = None
     max_pods: int = 1
+    faults: Faults | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
 
@@ -130,7 +132,9 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
     async def create(client: KfpApiClient) -> Run:
         return await client.get_run((await client.create_run(run)).run_id)
 
-    return _run(data, create, screen, max_pods=request.max_pods, options=request.options)
+    return _run(
+        data, create, screen, max_pods=request.max_pods, options=request.options, faults=request.faults
+    )
 
 
 def resume_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Screen | None = None) -> int:
@@ -176,20 +180,20 @@ def _run(
     *,
     max_pods: int,
     options: RunOptions | None = None,
+    faults: Faults | None = None,
 ) -> int:
     with data.locked():
-        return asyncio.run(
-            _to_exit_code(data, open_run, screen or Screen.of(), max_pods, options or RunOptions())
-        )
+        machine = open_machine(data, max_pods=max_pods, faults=faults)
+        return asyncio.run(_to_exit_code(machine, open_run, screen or Screen.of(), options or RunOptions()))
 
 
 async def _to_exit_code(
-    data: DataDirectory, open_run: OpenRun, screen: Screen, max_pods: int, options: RunOptions
+    opening: AbstractAsyncContextManager[Machine], open_run: OpenRun, screen: Screen, options: RunOptions
 ) -> int:
     interruption = _Interruption()
     with interruption.installed():
         try:
-            async with open_machine(data, max_pods=max_pods) as machine:
+            async with opening as machine:
                 outcome = await _execute(machine, open_run, screen, interruption, options)
         except asyncio.CancelledError:
             if interruption.number is None:
@@ -205,7 +209,9 @@ async def _to_exit_code(
 
 
 @asynccontextmanager
-async def open_machine(data: DataDirectory, *, max_pods: int, api_port: int = 0) -> AsyncIterator[Machine]:
+async def open_machine(
+    data: DataDirectory, *, max_pods: int, api_port: int = 0, faults: Faults | None = None
+) -> AsyncIterator[Machine]:
     """Start what runs need: Python environment, reaper, services, client.
 
     Raises:
@@ -225,6 +231,7 @@ async def open_machine(data: DataDirectory, *, max_pods: int, api_port: int = 0)
             reaper=reaper,
             records=RunRecords(data),
             pod_slots=asyncio.Semaphore(max_pods),
+            faults=faults,
         )
 
 

@@ -28,6 +28,7 @@ from kfp_api.wire import format_timestamp
 from local_stack.data_directory import DataDirectory
 from local_stack.run_record import RunOptions, RunRecord, RunRecords, retries_of
 from local_stack.runner.agent import PluginAgent
+from local_stack.runner.agent_faults import Faults
 from local_stack.runner.engine import Engine, Observer
 from local_stack.runner.history import StateDirectory, kept_by_retry
 from local_stack.runner.nodes import Node, Phase
@@ -53,6 +54,7 @@ class Machine:
     reaper: Reaper
     records: RunRecords
     pod_slots: asyncio.Semaphore
+    faults: Faults | None = None
 
 
 class RunExecution:
@@ -110,7 +112,10 @@ class RunExecution:
 
         metadata = {"name": workflow.name, "namespace": workflow.namespace, "uid": workflow.uid}
         async with PluginAgent(
-            machine.stack.driver_url, workflow_metadata=metadata, token_file=machine.stack.token_file
+            machine.stack.driver_url,
+            workflow_metadata=metadata,
+            token_file=machine.stack.token_file,
+            faults=machine.faults,
         ) as agent:
             self.engine = Engine(
                 workflow,

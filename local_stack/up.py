@@ -21,6 +21,7 @@ from local_stack.run_execution import RunExecution
 from local_stack.run_outcome import first_failure
 from local_stack.run_queue import RunQueue
 from local_stack.run_record import RunOptions
+from local_stack.runner.agent_faults import Faults
 from local_stack.runner.engine import Observer
 from local_stack.runner.nodes import Node, Phase
 from local_stack.terminal import Progress, Screen, duration_text, task_path
@@ -36,6 +37,7 @@ class UpRequest:
     api_port: int
     max_pods: int
     max_runs: int
+    faults: Faults | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
 
@@ -81,7 +83,9 @@ async def _serve(data: DataDirectory, request: UpRequest, screen: Screen) -> int
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     console = _Console(screen)
     ready = ReadyFile(data.services / _READY_FILE)
-    async with open_machine(data, max_pods=request.max_pods, api_port=request.api_port) as machine:
+    async with open_machine(
+        data, max_pods=request.max_pods, api_port=request.api_port, faults=request.faults
+    ) as machine:
         queue = RunQueue(machine, options=request.options, max_runs=request.max_runs, audience=console)
         serving = asyncio.ensure_future(queue.serve())
         keeping = asyncio.ensure_future(machine.stack.keep_running(lambda text: console.note(None, text)))

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from local_stack.runner.agent_errors import is_transient
+from local_stack.runner.agent_faults import DifferentRepliesError, Faults, FaultyDelivery, LostReplyError
 from local_stack.runner.durations import parse_duration
 from local_stack.runner.errors import RunnerError
 from local_stack.runner.nodes import Phase
@@ -67,6 +68,7 @@ class PluginAgent:
         token_file: Path | None = None,
         try_timeout: float = _TRY_TIMEOUT,
         pauses: Sequence[float] = _PAUSES,
+        faults: Faults | None = None,
     ) -> None:
         """Prepare calls.
 
@@ -76,6 +78,7 @@ class PluginAgent:
             token_file: file that holds the agent token.
             try_timeout: seconds that one try may take.
             pauses: seconds between tries, before jitter; there is one try more than pauses.
+            faults: what goes wrong with calls, for tests; without, nothing does.
         """
         self._url = url.rstrip("/") + EXECUTE_PATH
         self._workflow = {"metadata": dict(workflow_metadata)}
@@ -84,6 +87,7 @@ class PluginAgent:
         self._pauses = tuple(pauses)
         self._calls = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._switched_off = False
+        self._faulty = FaultyDelivery(faults) if faults is not None else None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,12 +129,20 @@ class PluginAgent:
             if self._switched_off:
                 raise PluginCallError(NOT_MINE)
             try:
-                return _parse_reply(await self._try_once(body))
-            except _TransientError as error:
+                return _parse_reply(await self._deliver(body))
+            except (_TransientError, LostReplyError) as error:
                 if pause is None:
                     raise PluginCallError(str(error)) from error
                 await asyncio.sleep(pause * (1 + _JITTER * random.random()))  # noqa: S311 (spreads retries)
         raise AssertionError("the last try returns or raises")
+
+    async def _deliver(self, body: bytes) -> bytes:
+        if self._faulty is None:
+            return await self._try_once(body)
+        try:
+            return await self._faulty.deliver(body, self._try_once)
+        except DifferentRepliesError as error:
+            raise PluginCallError(str(error)) from error
 
     async def _try_once(self, body: bytes) -> bytes:
         assert self._session is not None, "use the agent as a context manager"
