@@ -276,7 +276,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--faults",
         type=_faults,
         metavar="NAME=P,...",
-        help="for tests: deliver driver calls wrongly, with a probability each (duplicate, abort, drop, restart)",
+        help="for tests: deliver driver calls wrongly (duplicate, abort, drop, restart), with a probability",
     )
 
 

@@ -19,7 +19,6 @@ from compiler.options import CompilerOptions
 from compiler.parameters import check_parameters, parse_parameters
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import KfpApiError
-from kfp_api.ir.load import pipeline_from_struct
 from kfp_api.messages import Run, RuntimeConfig
 from local_stack.data_directory import DataDirectory
 from local_stack.run_execution import Machine, RunExecution, compile_manifest
@@ -244,7 +243,7 @@ async def _execute(
 ) -> RunOutcome:
     run = await open_run(machine.client)
     others = [one async for one in unfinished_runs(machine.client) if one.run_id != run.run_id]
-    execution = RunExecution(machine, run, options)
+    execution = await RunExecution.open(machine, run, options)
     _introduce(screen, execution, waiting=len(others))
     progress = Progress(screen, execution.workflow.name)
     started = datetime.now(UTC)
@@ -260,7 +259,7 @@ async def _execute(
         workflow_name=execution.workflow.name,
         root=root,
         nodes=execution.engine.nodes,
-        tasks=in_order_of_work(tasks, pipeline_from_struct(run.pipeline_spec).spec),
+        tasks=in_order_of_work(tasks, execution.pipeline.spec),
         pods=execution.pods,
         cached=progress.cached,
         seconds=(datetime.now(UTC) - started).total_seconds(),

@@ -21,7 +21,7 @@ from compiler.options import CompilerOptions
 from compiler.parameters import check_parameters
 from compiler.workflow import compile_workflow
 from kfp_api.client import KfpApiClient
-from kfp_api.ir.load import Pipeline, pipeline_from_struct
+from kfp_api.ir.load import Pipeline
 from kfp_api.messages import Run, RuntimeState, TaskState
 from kfp_api.run_view import RunCache, RunView
 from kfp_api.wire import format_timestamp
@@ -60,22 +60,28 @@ class Machine:
 class RunExecution:
     """One run at work."""
 
-    def __init__(self, machine: Machine, run: Run, options: RunOptions) -> None:
+    @classmethod
+    async def open(cls, machine: Machine, run: Run, options: RunOptions) -> "RunExecution":
         """Bind a run to its directory, which is made when the run is new.
 
         Args:
             machine: where it runs.
-            run: as the API has it now, with its pipeline.
+            run: as the API has it now.
             options: for a run that is new; one that goes on keeps its own.
 
         Raises:
             InvalidPipelineError, CompilerError, RunnerError: the run cannot be executed.
+            KfpApiError: its pipeline cannot be read.
         """
+        pipeline = await RunView(machine.client, run.run_id, cache=RunCache()).pipeline()
+        return cls(machine, run, pipeline, options)
+
+    def __init__(self, machine: Machine, run: Run, pipeline: Pipeline, options: RunOptions) -> None:
         self.run = run
+        self.pipeline = pipeline
         self._machine = machine
-        self._pipeline = pipeline_from_struct(run.pipeline_spec)
         record = machine.records.get(run.run_id) or machine.records.create(
-            run.run_id, pipeline_name=self._pipeline.spec.pipeline_info.name, options=options
+            run.run_id, pipeline_name=self.pipeline.spec.pipeline_info.name, options=options
         )
         self.record = record
         self.state = StateDirectory(machine.data.run(record.workflow_name))
@@ -148,7 +154,7 @@ class RunExecution:
         if manifest is None:
             config = self.run.runtime_config
             manifest = compile_manifest(
-                self._pipeline,
+                self.pipeline,
                 parameters=config.parameters if config else {},
                 pipeline_root=(config.pipeline_root if config else "") or str(self._machine.data.artifacts),
                 run=self.run,

@@ -108,7 +108,7 @@ class RunQueue:
             return
         try:
             try:
-                execution = RunExecution(self._machine, run, self._options)
+                execution = await RunExecution.open(self._machine, run, self._options)
             except (CompilerError, InvalidPipelineError, RunnerError) as error:
                 await self._refuse(run, str(error))
                 return

@@ -39,6 +39,24 @@ def test_kfp_client_submits_runs_that_are_executed_at_the_same_time(stack: Up, t
     assert total == 42
 
 
+def test_a_version_of_an_uploaded_pipeline_is_executed(stack: Up, tmp_path: Path) -> None:
+    client = kfp.Client(host=stack.url)
+    uploaded = client.upload_pipeline(str(compile_to(tmp_path, "nested")), pipeline_name="uploaded")
+    (version,) = client.list_pipeline_versions(uploaded.pipeline_id).pipeline_versions
+    experiment = client.create_experiment("versions")
+    run = client.run_pipeline(
+        experiment_id=experiment.experiment_id,
+        job_name="by version",
+        pipeline_id=uploaded.pipeline_id,
+        version_id=version.pipeline_version_id,
+        params={"start": 4},
+    )
+    assert client.wait_for_run_completion(run.run_id, timeout=120).state == "SUCCEEDED"
+    rows = stack.ask(lambda api: api.list_tasks(run_id=run.run_id))
+    (total,) = [one.value for row in rows.tasks if row.name == "ROOT" for one in row.output_parameters]
+    assert total == 109
+
+
 def test_a_terminated_run_ends_failed_once_its_executors_are_gone(stack: Up, tmp_path: Path) -> None:
     run_id = stack.submit(compile_to(tmp_path, "sleeper"))
     wait_until(lambda: any(stack.data.glob("runs/sleeper-*/pods/*/main.log")), stack)

@@ -54,8 +54,8 @@ class Up:
     def run(self, run_id: str) -> Run:
         return self.ask(lambda client: client.get_run(run_id))
 
-    def wait_for_end(self, run_id: str) -> Run:
-        wait_until(lambda: self.run(run_id).is_finished, self)
+    def wait_for_end(self, run_id: str, *, seconds: float = SECONDS) -> Run:
+        wait_until(lambda: self.run(run_id).is_finished, self, seconds=seconds)
         return self.run(run_id)
 
     def service_pid(self, name: str) -> int:
@@ -97,13 +97,13 @@ def up(data: Path, *arguments: str) -> Iterator[Up]:
         process.wait(timeout=SECONDS)
 
 
-def wait_until(condition: Callable[[], bool], stack: Up) -> None:
+def wait_until(condition: Callable[[], bool], stack: Up, *, seconds: float = SECONDS) -> None:
     """Wait for something that the stack does."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while not condition():
         assert stack.process.poll() is None, "the stack ended"
         assert time.monotonic() < end
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def journal_lines(data: Path) -> int:
