@@ -7,7 +7,7 @@ WORKERS ?= 2
 DEMO_DATA := .kfp-driver/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports bench lock clean
+.PHONY: help setup demo test test-slow lint format types imports bench conformance lock clean
 
 help:  ## What each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ types: setup  ## mypy --strict
 
 imports: setup  ## Import contracts: the arrows between the rooms
 	@$(BIN)/lint-imports
+
+conformance: setup  ## Run KFP's fixture pipelines (../shared/conformance) and write docs/conformance.md
+	@$(BIN)/python -m tests.conformance.sweep
 
 bench: setup  ## Benchmarks; the numbers belong into docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ async def driver_calls(directory: Path) -> Rows:
         run = await client.create_run(
             Run(
                 display_name="benchmark",
-                pipeline_spec=loop_pipeline(),
+                pipeline_spec=loop_pipeline(ITERATIONS),
                 runtime_config=RuntimeConfig(pipeline_root=str(directory / "artifacts")),
             )
         )
@@ -160,7 +160,7 @@ async def stack(directory: Path) -> AsyncIterator[tuple[LocalStack, KfpApiClient
             yield local, client, Agent(session, local.driver_url)
 
 
-def loop_pipeline() -> Mapping[str, Any]:
+def loop_pipeline(iterations: int) -> dict[str, Any]:
     """A loop over many items with one container task in its body."""
     body = {
         "executorLabel": "exec-work",
@@ -183,7 +183,7 @@ def loop_pipeline() -> Mapping[str, Any]:
     head = {
         "taskInfo": {"name": "loop"},
         "componentRef": {"name": "comp-loop"},
-        "parameterIterator": {"items": {"raw": json.dumps(list(range(ITERATIONS)))}, "itemInput": "item"},
+        "parameterIterator": {"items": {"raw": json.dumps(list(range(iterations)))}, "itemInput": "item"},
     }
     container = {"image": "alpine", "command": ["echo", "{{$.inputs.parameters['item']}}"]}
     return {
