@@ -46,13 +46,13 @@ async def _resolve(context: ResolveContext) -> ResolvedInputs:
     if task.parameter_iterator is not None and task.artifact_iterator is not None:
         raise ResolutionError("cannot have both parameter and artifact iterators")
     parameters, artifacts = await together(resolve_parameters(context), resolve_artifacts(context))
-    count: int | None = None
-    if task.parameter_iterator is not None:
-        parameter_entries = parameter_items(task.parameter_iterator, context.task_key, parameters)
-        parameters += parameter_entries
-        count = len(parameter_entries)
-    elif task.artifact_iterator is not None:
-        artifact_entries = artifact_items(task.artifact_iterator, context.task_key, artifacts)
-        artifacts += artifact_entries
-        count = len(artifact_entries)
-    return ResolvedInputs(tuple(parameters), tuple(artifacts), count)
+    try:
+        if task.parameter_iterator is not None:
+            items = parameter_items(task.parameter_iterator, context.task_key, parameters)
+            return ResolvedInputs((*parameters, *items), tuple(artifacts), len(items))
+        if task.artifact_iterator is not None:
+            links = artifact_items(task.artifact_iterator, context.task_key, artifacts)
+            return ResolvedInputs(tuple(parameters), (*artifacts, *links), len(links))
+    except ResolutionError as error:
+        raise error.within("resolving the items of the loop: ") from error
+    return ResolvedInputs(tuple(parameters), tuple(artifacts), None)

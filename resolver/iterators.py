@@ -38,10 +38,10 @@ def parameter_items(
     elif items is not None and items.input_parameter is not None:
         sources = [entry for entry in parameters if entry.parameter_key == items.input_parameter]
         if not sources:
-            raise ResolutionError(f"parameter not found: the loop iterates {_named(items.input_parameter)}")
+            raise ResolutionError(f'parameter not found: the task has no input "{items.input_parameter}"')
         value = sources[0].value
     else:
-        raise ResolutionError("cannot find parameter iterator: the loop names no items")
+        raise ResolutionError("cannot find parameter iterator: no items are named")
     return [
         IOParameter(
             value=item,
@@ -60,7 +60,7 @@ def artifact_items(
     wanted = iterator.items.input_artifact if iterator.items else ""
     source = next((entry for entry in artifacts if entry.key == wanted), None)
     if source is None:
-        raise ResolutionError(f"artifact not found: the loop iterates {_named(wanted)}")
+        raise ResolutionError(f'artifact not found: the task has no input "{wanted}"')
     return [
         ResolvedArtifacts(
             iterator.item_input,
@@ -71,10 +71,6 @@ def artifact_items(
         )
         for index, artifact in enumerate(source.artifacts)
     ]
-
-
-def _named(source: str) -> str:
-    return f'the input "{source}", which the task does not have'
 
 
 def _items_of(value: Value) -> list[JsonValue]:

@@ -11,6 +11,7 @@ from driver_plugin.errors import DriverError
 from kfp_api.ir.executor_input import ExecutorInputs
 from kfp_api.messages import InputOutputs
 from resolver.context import ResolveContext
+from resolver.errors import ExpressionError
 from resolver.executor_input import build_executor_inputs, input_artifact_links
 from resolver.inputs import ResolvedInputs, resolve_inputs
 
@@ -51,9 +52,12 @@ async def resolve_task_inputs(work: Invocation) -> TaskInputs:
     executor_inputs = await build_executor_inputs(context, resolved)
     work.log.hide(executor_inputs.parameter_values)
     work.log.debug("input values", values=shown_values(executor_inputs.parameter_values))
-    condition = evaluate_condition(
-        place.task, executor_inputs, engine=work.services.expressions, log=work.log
-    )
+    try:
+        condition = evaluate_condition(
+            place.task, executor_inputs, engine=work.services.expressions, log=work.log
+        )
+    except ExpressionError as error:
+        raise error.within(f'evaluating the condition of task "{context.task_key}": ') from error
     work.learn(condition=condition)
     return TaskInputs(
         context=context, resolved=resolved, executor_inputs=executor_inputs, condition=condition

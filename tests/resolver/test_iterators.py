@@ -96,7 +96,7 @@ async def test_iterator_bad_values(value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("loop", "text"),
     [
-        (over(inputParameter="nobody"), 'parameter not found: the loop iterates the input "nobody"'),
+        (over(inputParameter="nobody"), 'parameter not found: the task has no input "nobody"'),
         (over(), "cannot find parameter iterator"),
         (over(raw="{"), 'error unmarshall raw string: "'),
         (

@@ -101,7 +101,9 @@ async def test_a_false_condition_skips_the_row_and_tells_the_ancestors(stack: St
 async def test_a_condition_that_cannot_be_evaluated_fails_row_and_ancestors(stack: Stack) -> None:
     run = await stack.start(condition_spec("inputs.parameter_values['missing'] == 1"), n=1)
     failure = await run.failing(DriverType.DAG, "condition-1")
-    assert "no such key: missing" in str(failure)
+    assert str(failure) == (
+        'evaluating the condition of task "condition-1": evaluation error: no such key: missing'
+    )
     (row,) = await run.rows("condition-1")
     assert failure.partial.task_id == row.task_id
     assert row.status_metadata is not None
