@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import ClassVar, Final, Generic, TypeVar
 
 from pydantic import JsonValue
@@ -20,6 +21,9 @@ from resolver.errors import ResolutionError
 from resolver.parent_inputs import iteration_of
 from resolver.rows import TaskRows, choose, find_child
 from resolver.scope import ScopePath
+
+MAX_COLLECTED: Final = 100_000
+"""Artifacts of one output; alternatives that are joined again and again would be any number."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,10 @@ class _ArtifactOutputs(OutputKind[ArtifactOutput, IOArtifact]):
         return ArtifactOutput((tuple(entry.artifacts),))
 
     def collect(self, outputs: Iterable[ArtifactOutput]) -> ArtifactOutput:
-        return ArtifactOutput(tuple(group for output in outputs for group in output.groups), collected=True)
+        groups = tuple(islice((group for output in outputs for group in output.groups), MAX_COLLECTED + 1))
+        if len(groups) > MAX_COLLECTED:
+            raise ResolutionError(f"an output has more than {MAX_COLLECTED} artifacts")
+        return ArtifactOutput(groups, collected=True)
 
     def joins_branches(self, component: ComponentSpec, key: str) -> bool:
         declared = component.output_definitions.artifacts.get(key)
@@ -154,8 +161,8 @@ async def read_output(
 class _OutputReader(Generic[Found, Entry]):
     """Follows selectors from one consumer's output downwards.
 
-    Each output of a row is read once, so that selectors which meet again and again further down (alternatives
-    of alternatives) cost their number and not its power.
+    Each output of a row is read once: alternatives of alternatives, which meet again and again further down,
+    cost their number and not its power.
     """
 
     def __init__(self, rows: TaskRows, kind: OutputKind[Found, Entry]) -> None:

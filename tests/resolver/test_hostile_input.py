@@ -12,7 +12,21 @@ import pytest
 from resolver.errors import ExpressionError, ResolutionError
 from resolver.expressions import MAX_EXPRESSION_BYTES, ExpressionEngine
 from resolver.scope import MAX_DEPTH
-from tests.resolver.builders import leaf, parameter, resolve_task, row, shown, task_of
+from tests.resolver.builders import (
+    artifact,
+    artifact_source,
+    artifacts,
+    each,
+    leaf,
+    one_of,
+    parameter,
+    resolve_task,
+    row,
+    selectors,
+    shown,
+    source,
+    task_of,
+)
 
 ENGINE = ExpressionEngine()
 ITEMS: list[Any] = list(range(20_000))
@@ -110,7 +124,7 @@ async def test_deep_values_are_refused(source: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("raw", ["[" * 500_000, '{"a":' * 500_000, f"[{'9' * 5000}]", f"[1e{'9' * 400}]"])
 async def test_items_that_are_no_sensible_json_are_refused(raw: str) -> None:
-    loop = task_of("c", parameterIterator={"items": {"raw": raw}, "itemInput": "i"})
+    loop = task_of("c", **each(raw))
     with pytest.raises(ResolutionError, match="error unmarshall raw string"):
         await resolve_task(loop, {"dag": {"tasks": {}}})
 
@@ -141,14 +155,13 @@ def cyclic(outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def selecting(keys: list[str]) -> dict[str, Any]:
-    pairs = [{"producerSubtask": "again", "outputParameterKey": key} for key in keys]
-    return {"valueFromOneof": {"parameterSelectors": pairs}}
+    return one_of(*(("again", key) for key in keys))
 
 
 @pytest.mark.parametrize("keys", [["k0"], [f"k{index}" for index in range(20)]], ids=["chain", "power"])
 async def test_components_that_contain_themselves_end_in_an_error(keys: list[str]) -> None:
     """Twenty alternatives at each of 64 levels would be 20 to the power of 64 readings."""
-    wired = {"x": {"taskOutputParameter": {"producerTask": "again", "outputParameterKey": "k0"}}}
+    wired = {"x": source("again", "k0")}
     with pytest.raises(ResolutionError, match=f"nested more than {MAX_DEPTH} levels deep"):
         await resolve_task(
             task_of("c", wired),
@@ -159,26 +172,48 @@ async def test_components_that_contain_themselves_end_in_an_error(keys: list[str
         )
 
 
+DEPTH = 30
+KEYS = [f"k{index}" for index in range(8)]
+
+
+def levels(kind: str, selected: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """DAGs in DAGs, each with outputs that may come from every output of the next one."""
+    outputs = {"outputs": {kind: dict.fromkeys(KEYS, selected)}}
+    return {
+        f"d{level}": {
+            "dag": {"tasks": {"again": task_of(f"d{level + 1}" if level + 1 < DEPTH else "work")}, **outputs},
+            **more,
+        }
+        for level in range(DEPTH)
+    }
+
+
 async def test_alternatives_of_alternatives_are_read_once_each() -> None:
     """Where nothing is found at the bottom, every path through the selectors would be tried."""
-    depth, keys = 30, [f"k{index}" for index in range(8)]
-    components = {
-        f"d{level}": {
-            "dag": {
-                "tasks": {"again": task_of(f"d{level + 1}" if level + 1 < depth else "work")},
-                "outputs": {"parameters": {key: selecting(keys) for key in keys}},
-            }
-        }
-        for level in range(depth)
-    }
-    wired = {"x": {"taskOutputParameter": {"producerTask": "again", "outputParameterKey": "k0"}}}
+    wired = {"x": source("again", "k0")}
     with pytest.raises(ResolutionError, match="parameter with producer key k0 not found"):
         await resolve_task(
             task_of("c", wired),
             leaf(),
             siblings={"again": task_of("d0")},
+            components={**levels("parameters", selecting(KEYS)), "work": leaf()},
+            rows=cyclic_rows()[: DEPTH + 1],
+        )
+
+
+async def test_alternatives_that_are_joined_again_and_again_are_refused() -> None:
+    """One artifact would arrive 8 to the power of 30 times."""
+    lists = {"outputDefinitions": {"artifacts": {key: {"isArtifactList": True} for key in KEYS}}}
+    components = levels("artifacts", selectors(*(("again", key) for key in KEYS)), **lists)
+    *dags, last = cyclic_rows()[: DEPTH + 1]
+    made = row(last.task_id, "again", f"a{DEPTH - 1}", outputs=[artifacts("k0", [artifact("a")])])
+    with pytest.raises(ResolutionError, match="an output has more than 100000 artifacts"):
+        await resolve_task(
+            task_of("c", artifacts={"x": artifact_source("again", "k0")}),
+            leaf(artifacts={"x": {"isArtifactList": True}}),
+            siblings={"again": task_of("d0")},
             components={**components, "work": leaf()},
-            rows=cyclic_rows(),
+            rows=[*dags, made],
         )
 
 
