@@ -89,6 +89,14 @@ ACCURACY = "inputs.artifacts['model'].artifacts[0].metadata['accuracy']"
         (f"{V}['type'].matches('^f.o$') && {V}['type'].contains('o')", True),
         (f"matches({V}['type'], 'o+') && !'matches('.matches('x')", True),
         (f"({V}['num'] > 0.5 ? 'yes' : 'no') == 'yes'", True),
+        (f"bool({V}['b'])", True),
+        ("uint(3) == 3u && dyn(1) == 1.0 && type(1) == int && type(1.0) != int", True),
+        ("1 in [1, 2] && !(3 in [1, 2]) && 'a' in {'a': 1} && {'a': 1}['a'] == 1", True),
+        ("'abc'.startsWith('a') && 'abc'.endsWith('c') && size('aé😀') == 3", True),
+        ("-1 < 0 && 7 % 3 == 1 && 2 * 3 + 1 == 7 && 1 - 2 == -1", True),
+        (r"'\x41\u0042\103' == 'ABC' && r'\n' == '\\n'", True),
+        ("'''it's''' == \"it's\" && \"int('x')\" != ''", True),
+        ("has({'a': {'b': null}}.a.b) && false || true", True),
     ],
 )
 def test_a_condition_holds_as_in_the_table(expression: str, holds: bool) -> None:

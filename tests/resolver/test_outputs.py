@@ -339,6 +339,35 @@ async def test_propagated_fallback_contract_errors(entries: list[dict[str, Any]]
         await consume({"group": dag({})}, {"group": task_of("group")}, rows, {"x": source("group", "up")})
 
 
+@pytest.mark.parametrize(
+    ("entries", "groups"),
+    [
+        ([artifacts("up", [artifact("a")])], (1,)),
+        (
+            [
+                artifacts("up", [artifact("b")], "ITERATOR_OUTPUT", task_name="w", iteration="1"),
+                artifacts(
+                    "up", [artifact("a"), artifact("c")], "ITERATOR_OUTPUT", task_name="w", iteration="0"
+                ),
+            ],
+            (2, 1),
+        ),
+    ],
+)
+async def test_propagated_fallback_contract_of_artifacts(
+    entries: list[dict[str, Any]], groups: tuple[int, ...]
+) -> None:
+    rows = [row("D", "group", type="DAG", outputs=entries)]
+    resolved = await consume(
+        {"group": dag({})},
+        {"group": task_of("group")},
+        rows,
+        wired_artifacts={"x": artifact_source("group", "up")},
+    )
+    assert resolved.artifacts[0].groups == groups
+    assert [one.artifact_id for one in resolved.artifacts[0].artifacts] == ["a", "c", "b"][: sum(groups)]
+
+
 async def test_children_win_over_what_was_propagated() -> None:
     components = {"group": dag({"work": task_of("work")}, {"up": from_one("work", "Output")})}
     head = row("D", "group", type="DAG", outputs=propagated(("stale", "OUTPUT", None)))
