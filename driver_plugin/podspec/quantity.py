@@ -55,7 +55,7 @@ def quantity_value(text: str) -> Decimal:
 def _parse(text: str) -> tuple[Decimal, str]:
     match = _QUANTITY.fullmatch(text) if len(text) <= _MAX_TEXT else None
     if match is None:
-        raise QuantityError(f'"{text[:_MAX_TEXT]}": {_reason(text)}')
+        raise _no_quantity(text)
     number = Decimal(match["number"])
     if match["binary"]:
         scaled = _EXACT.multiply(number, Decimal(_KIBI) ** _BINARY_SUFFIXES.index(match["binary"]))
@@ -64,15 +64,16 @@ def _parse(text: str) -> tuple[Decimal, str]:
     if match["exponent"]:
         exponent = int(match["exponent"])
         if abs(exponent) > _MAX_EXPONENT:
-            raise QuantityError(f'"{text}": unable to parse quantity\'s suffix')
+            raise _no_quantity(text)
         return _rounded(_EXACT.scaleb(number, exponent)), "exponent"
     return _rounded(_EXACT.scaleb(number, _DECIMAL_POWERS[match["decimal"]])), "decimal"
 
 
-def _reason(text: str) -> str:
-    if re.match(r"[+-]?\.?[0-9]", text):
-        return "unable to parse quantity's suffix"
-    return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+def _no_quantity(text: str) -> QuantityError:
+    # The reason is Kubernetes' own text, which people search for.
+    starts_well = re.match(r"[+-]?\.?[0-9]", text)
+    reason = ": unable to parse quantity's suffix" if starts_well else ""
+    return QuantityError(f'"{text[:_MAX_TEXT]}" is not a quantity such as 500m, 2 or 1.5Gi{reason}')
 
 
 def _rounded(value: Decimal) -> Decimal:

@@ -1,7 +1,9 @@
 """The Kubernetes client against a scripted API server on loopback: client rules of spec PODSPEC 12."""
 
+import asyncio
 import base64
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +23,15 @@ from driver_plugin.kubernetes import (
     KubernetesNotFoundError,
     KubernetesUnavailableError,
 )
+from tests.certificates import self_signed
 from tests.kubernetes_schema import assert_valid
 
 Answer = tuple[int, Any]
 DROP: Answer = (0, None)
 """The server closes the connection without an answer."""
+
+SILENCE: Answer = (-1, None)
+"""The server says nothing until the test ends."""
 
 
 @dataclass
@@ -36,16 +42,23 @@ class ScriptedApi:
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     url: str = ""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle_raw(self, request: web.BaseRequest) -> web.Response:
+        self.tokens.append(request.headers.get("Authorization"))
+        return web.json_response({})
 
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.raw_path, body))
         self.tokens.append(request.headers.get("Authorization"))
         status, document = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if status < 0:
+            await self.ended.wait()
         if status == 0:
             assert request.transport is not None
             request.transport.abort()
-        return web.json_response(document, status=status or 500)
+        return web.json_response(document, status=status if status > 0 else 500)
 
 
 @pytest.fixture
@@ -56,6 +69,7 @@ async def api() -> AsyncIterator[ScriptedApi]:
     async with TestServer(app) as server:
         scripted.url = str(server.make_url("")).rstrip("/")
         yield scripted
+        scripted.ended.set()
 
 
 @pytest.fixture
@@ -227,6 +241,46 @@ async def test_refused_connection_is_retryable_for_every_method() -> None:
             with pytest.raises(KubernetesUnavailableError) as caught:
                 await call
             assert is_retryable(caught.value)
+
+
+async def test_silence_is_a_time_out_and_tried_again_where_that_is_safe(api: ScriptedApi) -> None:
+    async with KubernetesClient(api.url, timeout_seconds=0.2, retry_wait_seconds=0) as client:
+        api.answers = [SILENCE, (200, PVC)]
+        assert await client.get_pvc("team-a", "p") == PVC
+        api.answers = [SILENCE, (201, PVC)]
+        with pytest.raises(KubernetesUnavailableError, match="ReadTimeout") as caught:
+            await client.create_pvc("team-a", PVC)
+    assert is_retryable(caught.value)
+    assert [method for method, _, _ in api.requests] == ["GET", "GET", "POST"]
+
+
+async def test_server_is_trusted_by_the_mounted_authority_alone(api: ScriptedApi, tmp_path: Path) -> None:
+    key, certificate = self_signed(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    runner = web.ServerRunner(web.Server(api.handle_raw))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(runner.addresses[0][1])}
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("t")
+    try:
+        for trusted in (False, True):
+            if trusted:
+                (account / "ca.crt").write_bytes(certificate.read_bytes())
+            client = KubernetesClient.in_cluster(environ, directory=account)
+            assert client is not None
+            client._retry_wait_seconds = 0
+            async with client:
+                if trusted:
+                    assert await client.get_pvc("team-a", "p") == {}
+                else:
+                    with pytest.raises(KubernetesUnavailableError, match="certificate verify failed"):
+                        await client.get_pvc("team-a", "p")
+    finally:
+        await runner.cleanup()
+    assert api.tokens == ["Bearer t"], "an untrusted server gets no token"
 
 
 async def test_deleting_what_is_gone_is_no_error(api: ScriptedApi, client: KubernetesClient) -> None:

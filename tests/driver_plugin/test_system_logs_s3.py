@@ -8,16 +8,11 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
@@ -26,6 +21,7 @@ from driver_plugin.system_logs.opening import open_store
 from driver_plugin.system_logs.s3_store import S3LogStore, S3Target
 from driver_plugin.system_logs.store import LogNotFoundError, LogStoreError
 from driver_plugin.system_logs.upload import LogUploader
+from tests.certificates import self_signed
 from tests.driver_plugin.calls import container_args
 from tests.driver_plugin.service import outputs, running_service
 from tests.object_store import BUCKET, Mood, StoreDoor, s3_server, store_door
@@ -270,35 +266,3 @@ async def test_a_log_that_is_given_up_is_counted_and_its_reason_names_no_key(
     assert "driver log not uploaded" in printed
     assert "env-secret" not in printed
     assert "env-key" not in printed
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Key and certificate of a server on 127.0.0.1 that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    key_file, certificate_file = folder / "key.pem", folder / "certificate.pem"
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return key_file, certificate_file

@@ -9,6 +9,7 @@ import pytest
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.platform_operations import RUN_LABEL, TASK_LABEL
+from driver_plugin.drivers.rows import ATTEMPT_PROPERTY
 from driver_plugin.errors import is_retryable
 from kfp_api.messages import IOType, TaskState
 from tests.driver_plugin.drivers.cluster import Cluster
@@ -135,6 +136,16 @@ async def test_a_false_condition_comes_before_every_check(stack: Stack) -> None:
     assert outputs_of(row) == {}
 
 
+async def test_a_false_condition_comes_before_missing_inputs(stack: Stack, cluster: Cluster) -> None:
+    spec = claims(condition="1 == 2")
+    for name in ("size", "access_modes"):
+        del spec["root"]["dag"]["tasks"]["createpvc"]["inputs"]["parameters"][name]
+    run = await stack.start(spec)
+    result = await run.container("createpvc")
+    assert (result.condition, (await run.row(result.task_id)).state) == (False, TaskState.SKIPPED)
+    assert cluster.requests == []
+
+
 async def test_without_a_cluster_the_task_says_so(stack: Stack) -> None:
     run = await stack.start(claims(pvc_name="shared"))
     failure = await run.failing(DriverType.CONTAINER, "createpvc")
@@ -206,6 +217,7 @@ async def test_a_mistake_fails_the_row_with_task_input_and_value_before_any_requ
     row = await run.row(failure.partial.task_id)
     assert (row.state, row.end_time is not None) == (TaskState.FAILED, True)
     assert row.status_metadata is not None
+    assert row.custom_properties[ATTEMPT_PROPERTY], "the message is added to what the row knows"
     assert text in (row.status_metadata.message or "")
     assert str(failure).startswith('task "createpvc": ')
     assert cluster.requests == []
