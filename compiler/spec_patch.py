@@ -65,16 +65,28 @@ def _merged(original: Json, patch: Json, *, path: str) -> Json:
 
 
 def _merged_list(original: list[Any], patch: list[Any], *, merge_key: str, path: str) -> list[Any]:
-    """Elements keep their place; new ones follow."""
-    result = list(original)
+    """The elements merged by their key, in Kubernetes' order.
+
+    Patched elements stand in the order of the patch and never move behind what they stood before; new ones
+    come as early as that allows.
+    """
+    places = {
+        element[merge_key]: index
+        for index, element in enumerate(original)
+        if isinstance(element, dict) and isinstance(element.get(merge_key), str)
+    }
+    changed: dict[str, Json] = {}
     for change in patch:
-        if not isinstance(change, dict) or merge_key not in change:
+        key = change.get(merge_key) if isinstance(change, dict) else None
+        if not isinstance(key, str):
             raise CompileError(f'COMPILED_PIPELINE_SPEC_PATCH: an element of {path} has no "{merge_key}"')
-        where = f"{path}[{change[merge_key]}]"
-        for index, element in enumerate(result):
-            if isinstance(element, dict) and element.get(merge_key) == change[merge_key]:
-                result[index] = _merged(element, change, path=where)
-                break
-        else:
-            result.append(_merged({}, change, path=where))
-    return result
+        present = changed.get(key, original[places[key]] if key in places else {})
+        changed[key] = _merged(present, change, path=f"{path}[{key}]")
+    patched_places = {places[key] for key in changed if key in places}
+    untouched = [index for index in range(len(original)) if index not in patched_places]
+    result: list[Any] = []
+    for key, element in changed.items():
+        while untouched and untouched[0] < places.get(key, 0):
+            result.append(original[untouched.pop(0)])
+        result.append(element)
+    return result + [original[index] for index in untouched]

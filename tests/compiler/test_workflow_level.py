@@ -12,6 +12,7 @@ import pytest
 
 from compiler.errors import CompileError
 from compiler.quantity import Quantity
+from compiler.spec_patch import patch_spec
 from tests.compiler.pipelines import Json, compiled, dag_tasks, pipeline, task, templates
 
 MODES = {"accessModes": ["ReadWriteOnce"]}
@@ -172,11 +173,32 @@ def test_spec_patch_merges_lists_by_their_key() -> None:
     assert "serviceAccountName" not in spec
     assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     found = templates(workflow)
-    assert list(found)[-1] == "extra"
+    assert list(found).index("extra") == list(found).index("system-container-impl") + 1
     volumes = {one["name"]: one for one in found["system-container-impl"]["volumes"]}
     assert volumes["gcs-scratch"] == {"name": "gcs-scratch"}
     assert len(volumes) == 9
     assert set(dag_tasks(workflow)) == {"a-driver", "a"}
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["b"], ["a", "b", "c"]),
+        (["new"], ["new", "a", "b", "c"]),
+        (["b", "new"], ["a", "b", "new", "c"]),
+        (["new", "b"], ["new", "a", "b", "c"]),
+        (["c", "a"], ["b", "c", "a"]),
+        (["b", "b"], ["a", "b", "c"]),
+    ],
+    ids=str,
+)
+def test_merged_lists_have_kubernetes_order(names: list[str], order: list[str]) -> None:
+    """The orders are those of ``kubectl patch --local`` for the same lists as volumes of a pod."""
+    spec = {"volumes": [{"name": name, "emptyDir": {}} for name in "abc"]}
+    patch = {"volumes": [{"name": name, "hostPath": {"path": "/"}} for name in names]}
+    merged = patch_spec(spec, json.dumps(patch))["volumes"]
+    assert [one["name"] for one in merged] == order
+    assert all(("hostPath" in one) == (one["name"] in names) for one in merged)
 
 
 @pytest.mark.parametrize(
