@@ -41,11 +41,13 @@ class OutputArtifact:
 
 
 def read_executor_output(path: str) -> ExecutorOutput:
-    """The ExecutorOutput that user code wrote; a missing file is an empty output.
+    """The ExecutorOutput that user code wrote; a missing file, or none to write to, is an empty output.
 
     Raises:
         LauncherError: the file is not an ExecutorOutput.
     """
+    if not path:
+        return ExecutorOutput()
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

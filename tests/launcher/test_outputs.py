@@ -92,6 +92,7 @@ def test_missing_output_parameter_is_named(declared: dict[str, str], text: str, 
 
 def test_missing_executor_output_is_an_empty_one(tmp_path: Path) -> None:
     assert read_executor_output(str(tmp_path / "none.json")) == ExecutorOutput()
+    assert read_executor_output("") == ExecutorOutput()
 
 
 @pytest.mark.parametrize(
