@@ -22,6 +22,7 @@ from launcher.errors import HelpRequestedError, LauncherError, UserCommandError
 from launcher.finalisation import fail_unopened, finish
 from launcher.flags import CONTAINER, CommandLine
 from launcher.importer import create_row, parse_spec, run_importer
+from launcher.modelcars import release_modelcars
 from launcher.note import note
 from launcher.process import Termination
 from launcher.session import TaskSession, api_client, open_session
@@ -54,7 +55,10 @@ async def _run(line: CommandLine, environment: Mapping[str, str], ca_file: str) 
     termination = Termination()
     termination.install()
     async with api_client(line, environment) as client:
-        status = await _run_task(line, client, environment, ca_file, termination)
+        try:
+            status = await _run_task(line, client, environment, ca_file, termination)
+        finally:
+            release_modelcars(line.values["executor_input"])
     if termination.requested.is_set():
         _leave(status, ca_file)
     return status

@@ -5,19 +5,12 @@ from collections.abc import Mapping
 
 from kfp_api.ir.executor_input import ExecutorInput
 from kfp_api.messages import TaskState
-from launcher import executor_logs, placeholders
+from launcher import placeholders
 from launcher.environment import seconds
+from launcher.executor_input import as_user_code_sees_it, parse_input, qualify_logs, rebase_outputs
 from launcher.executor_logs import ExecutorLog
 from launcher.flags import CommandLine
-from launcher.inputs import (
-    as_user_code_sees_it,
-    fetch_inputs,
-    make_output_directories,
-    parse_input,
-    rebase_outputs,
-    stored_uris,
-)
-from launcher.modelcars import release_modelcars
+from launcher.inputs import fetch_inputs, make_output_directories, stored_uris
 from launcher.note import note
 from launcher.outputs import collect_artifacts, collect_parameters, read_executor_output
 from launcher.process import Termination, run_command
@@ -36,14 +29,14 @@ async def run_container(
         LauncherError: the task failed; the text says why.
         KfpApiError: the API refused or stayed out of reach.
     """
-    await termination.guard(_show_running(session))
     publishes_log = line.values["publish_logs"] == "true"
     executor_input = parse_input(line.values["executor_input"])
     executor_input = rebase_outputs(executor_input, environment.get("KFP_LOCAL_OUTPUTS_DIR", ""))
     if publishes_log:
-        executor_input = executor_logs.qualify(executor_input, session.attempt_index)
+        executor_input = qualify_logs(executor_input, session.attempt_index)
     log = ExecutorLog(session, executor_input, enabled=publishes_log)
     try:
+        await termination.guard(_show_running(session))
         produced = environment.get("KFP_OUTPUT_FILE", "")
         if not produced:
             await _produce(
@@ -52,7 +45,6 @@ async def run_container(
         await termination.guard(_publish(session, executor_input, log, output_file=produced))
     finally:
         await log.publish(hurry=termination.requested.is_set())
-        release_modelcars(executor_input)
 
 
 async def _show_running(session: TaskSession) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kfp_api.errors import KfpApiError
-from kfp_api.ir.executor_input import ArtifactList, ExecutorInput, RuntimeArtifact
+from kfp_api.ir.executor_input import ExecutorInput, RuntimeArtifact
 from kfp_api.messages import Artifact, ArtifactType
 from launcher.errors import LauncherError
-from launcher.inputs import EXECUTOR_LOGS
+from launcher.executor_input import EXECUTOR_LOGS
 from launcher.note import note
 from launcher.outputs import OutputArtifact
 from launcher.paths import UnsupportedSchemeError, artifact_path
@@ -23,22 +23,6 @@ from launcher.session import TaskSession
 
 _HURRIED_SECONDS: Final = 5.0
 """How long publishing may take once the launcher was told to stop."""
-
-
-def qualify(executor_input: ExecutorInput, attempt_index: int) -> ExecutorInput:
-    """Give every attempt its own log: append ``-<attempt>`` to the URI that all attempts share."""
-    outputs = executor_input.outputs
-    logs = outputs.artifacts.get(EXECUTOR_LOGS) if outputs else None
-    if outputs is None or logs is None or len(logs.artifacts) != 1:
-        return executor_input
-    suffix = f"-{attempt_index}"
-    only = logs.artifacts[0]
-    update: dict[str, str] = {"uri": only.uri.removesuffix(suffix) + suffix}
-    if only.custom_path:
-        update["custom_path"] = only.custom_path.removesuffix(suffix) + suffix
-    qualified = ArtifactList(artifacts=[only.model_copy(update=update)])
-    artifacts = {**outputs.artifacts, EXECUTOR_LOGS: qualified}
-    return executor_input.model_copy(update={"outputs": outputs.model_copy(update={"artifacts": artifacts})})
 
 
 class ExecutorLog:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kfp_api.ir.executor_input import ExecutorInput
 from launcher.environment import seconds
 from launcher.errors import LauncherError
+from launcher.executor_input import parse_input
 from launcher.note import note
 from launcher.paths import OCI, local_path
 
@@ -40,17 +40,30 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def release_modelcars(executor_input: ExecutorInput) -> None:
-    """Tell the sidecar of every OCI input that the task is over; a failure is noted only."""
-    uris = {
-        artifact.uri
-        for artifacts in executor_input.input_artifacts.values()
-        for artifact in artifacts.artifacts
-        if artifact.uri.startswith(OCI)
-    }
-    for uri in sorted(uris):
+def release_modelcars(executor_input: str) -> None:
+    """Tell the sidecar of every OCI input that the task is over, however it ended; a failure is noted only.
+
+    Args:
+        executor_input: as on the command line; one that cannot be read has no sidecars.
+    """
+    for uri in sorted(_model_uris(executor_input)):
         mark = Path(local_path(uri)).parent / "launcher-complete"
         try:
             mark.touch()
         except OSError as error:
             note(f"the model's sidecar cannot be told the end by {mark}: {error.strerror}")
+
+
+def _model_uris(executor_input: str) -> set[str]:
+    if OCI not in executor_input and not executor_input.startswith("@"):
+        return set()
+    try:
+        parsed = parse_input(executor_input)
+    except LauncherError:
+        return set()
+    return {
+        artifact.uri
+        for artifacts in parsed.input_artifacts.values()
+        for artifact in artifacts.artifacts
+        if artifact.uri.startswith(OCI)
+    }

@@ -20,7 +20,7 @@ from kfp_api.ir.pipeline import ComponentSpec, ParameterType
 from kfp_api.messages import Artifact, ArtifactType
 from launcher.artifact_types import artifact_type
 from launcher.errors import LauncherError
-from launcher.inputs import EXECUTOR_LOGS
+from launcher.executor_input import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
 
 _METADATA_ONLY: Final = frozenset(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kfp_api.ir.executor_input import ExecutorInput, executor_input_text
 from kfp_api.wire import UNSET
 from launcher.errors import LauncherError
-from launcher.inputs import EXECUTOR_LOGS
+from launcher.executor_input import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
 from resolver.values import value_to_text
 

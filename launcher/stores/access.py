@@ -36,12 +36,14 @@ class Stores:
             ``KFP_GCS_ENDPOINT``).
         run_root: the run's own pipeline root, empty where it has none.
         ca_file: trust anchors for TLS; empty uses the system's.
+        pause_seconds: scale of the pauses between attempts.
     """
 
     reader: ConfigurationReader
     environment: Mapping[str, str]
     run_root: str = ""
     ca_file: str = ""
+    pause_seconds: float = 0.5
     _directories: DirectoryStore = field(default_factory=DirectoryStore, init=False)
     _opened: dict[S3Settings, S3Store] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -59,7 +61,9 @@ class Stores:
         with self._lock:
             settings = self._settings(place)
             if settings not in self._opened:
-                self._opened[settings] = S3Store(settings, ca_file=self.ca_file)
+                self._opened[settings] = S3Store(
+                    settings, ca_file=self.ca_file, pause_seconds=self.pause_seconds
+                )
             return self._opened[settings]
 
     def check(self, uris: Iterable[str]) -> None:

@@ -18,7 +18,8 @@ from launcher.certificates import VARIABLES, trust_bundle
 from launcher.configuration import ConfigurationReader
 from launcher.environment import seconds
 from launcher.errors import LauncherError
-from launcher.inputs import as_user_code_sees_it, fetch_inputs, parse_input, rebase_outputs, stored_uris
+from launcher.executor_input import as_user_code_sees_it, parse_input, qualify_logs, rebase_outputs
+from launcher.inputs import fetch_inputs, stored_uris
 from launcher.stores.access import Stores
 
 MARKED = {"_kfp_workspace": True, "rows": 1}
@@ -59,6 +60,23 @@ def test_parameter_files_move_below_the_tasks_own_directory() -> None:
     assert moved is not None
     assert moved.parameters["a"].output_file == "/pod/outputs/a"
     assert moved.output_file == "/pod/outputs/output_metadata.json"
+
+
+@pytest.mark.parametrize(
+    ("uri", "attempt", "qualified"),
+    [
+        ("minio://b/logs/executor-logs", 2, "minio://b/logs/executor-logs-2"),
+        ("minio://b/logs/executor-logs-2", 2, "minio://b/logs/executor-logs-2"),
+        ("minio://b/logs/executor-logs", 0, "minio://b/logs/executor-logs-0"),
+    ],
+)
+def test_every_attempt_has_a_log_of_its_own(uri: str, attempt: int, qualified: str) -> None:
+    declared = {"artifacts": [{"name": "executor-logs", "uri": uri, "customPath": "/x"}]}
+    document = {"outputs": {"artifacts": {"executor-logs": declared}}}
+    outputs = qualify_logs(ExecutorInput.parse(document), attempt).outputs
+    assert outputs is not None
+    (log,) = outputs.artifacts["executor-logs"].artifacts
+    assert (log.uri, log.custom_path) == (qualified, f"/x-{attempt}")
 
 
 def test_workspace_elsewhere_is_a_plain_path_to_user_code() -> None:
@@ -138,11 +156,16 @@ def test_every_models_sidecar_is_told_the_end(
 ) -> None:
     monkeypatch.setattr(modelcars, "local_path", lambda uri: f"{tmp_path}/{uri[-1]}/models")
     (tmp_path / "1").mkdir()
-    modelcars.release_modelcars(
-        with_inputs({"uri": "oci://r/a:1"}, {"uri": "oci://r/a:2"}, {"uri": "oci://r/a:1"})
-    )
+    both = with_inputs({"uri": "oci://r/a:1"}, {"uri": "oci://r/a:2"}, {"uri": "oci://r/a:1"})
+    modelcars.release_modelcars(json.dumps(both.to_json()))
     assert (tmp_path / "1" / "launcher-complete").exists()
     assert "cannot be told the end" in capsys.readouterr().err
+
+
+def test_without_readable_input_there_is_no_sidecar(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("", "oci://", "@/nowhere", '{"outputs": {}}'):
+        modelcars.release_modelcars(text)
+    assert capsys.readouterr().err == ""
 
 
 def test_users_command_trusts_the_system_and_the_operators_authority(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ Oracle: moto's S3 server, and the rules and vectors of spec LAUNCHER A6, A9 and 
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from launcher.configuration import ConfigurationReader
 from launcher.errors import LauncherError
+from launcher.stores.access import Stores
 from launcher.stores.directory import DirectoryStore
 from launcher.stores.s3 import S3Store
 from launcher.stores.s3_settings import S3Settings
@@ -151,46 +154,66 @@ def test_missing_bucket_fails_at_once_and_is_named(store: S3Store, tmp_path: Pat
     assert not read.value.transient
 
 
-class _Flaky(BaseHTTPRequestHandler):
-    """Answers 503 as often as ``failures`` says, then 200."""
+@contextmanager
+def flaky_server(failures: int, *, after: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """A server that takes ``after`` objects, then answers 503 ``failures`` times; URL and paths served."""
+    served: list[str] = []
 
-    protocol_version = "HTTP/1.1"  # or boto3 waits for "100 Continue" in vain
-    failures = 0
-    requests = 0
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # or boto3 waits for "100 Continue" in vain
 
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        kind = type(self)
-        kind.requests += 1
-        self.send_response(503 if kind.requests <= kind.failures else 200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(503 if after <= len(served) < after + failures else 200)
+            served.append(self.path.partition("?")[0])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
-    def log_message(self, *arguments: object) -> None:
-        """Nothing is logged."""
+        def log_message(self, *arguments: object) -> None:
+            """Nothing is logged."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.parametrize(("failures", "requests", "stored"), [(4, 5, True), (9, 5, False)])
 def test_each_object_is_tried_five_times(failures: int, requests: int, stored: bool, tmp_path: Path) -> None:
-    handler = type("Handler", (_Flaky,), {"failures": failures, "requests": 0})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    store = S3Store(settings(f"http://127.0.0.1:{server.server_port}"), pause_seconds=0.001)
     (tmp_path / "f").write_text("x", encoding="utf-8")
-    try:
+    with flaky_server(failures) as (url, served):
+        store = S3Store(settings(url), pause_seconds=0.001)
         if stored:
             store.upload(tmp_path / "f", "s3://bucket/k", done=set())
         else:
             with pytest.raises(StoreError, match="503") as caught:
                 store.upload(tmp_path / "f", "s3://bucket/k", done=set())
             assert caught.value.transient
-    finally:
         store.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert handler.requests == requests  # type: ignore[attr-defined]
+    assert len(served) == requests
+
+
+def test_the_rest_of_a_set_is_tried_once_more_with_new_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    for name in "ab":
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    with flaky_server(failures=6, after=1) as (url, served):
+        root = f"s3://bucket?endpoint={url}&region=r&use_path_style=true"
+        reader = ConfigurationReader({}, namespace="ns", kubernetes=None)
+        stores = Stores(reader=reader, environment={}, run_root=root, pause_seconds=0.001)
+        stores.upload_all((str(tmp_path / name), f"s3://bucket/k/{name}") for name in "ab")
+        stores.close()
+    assert served[0] == "/bucket/k/a"
+    assert served.count("/bucket/k/a") == 1, "what is stored is not sent again"
+    assert len(served) == 8
 
 
 def test_directory_store_copies_files_and_trees_and_leaves_equal_places_alone(tmp_path: Path) -> None:
