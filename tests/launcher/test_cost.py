@@ -18,7 +18,6 @@ from aiohttp.test_utils import TestServer
 
 from driver_plugin.drivers.dispatch import DriverServices
 from driver_plugin.hooks.loading import PluginLoader
-from driver_plugin.metrics import Metrics
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
@@ -64,6 +63,7 @@ SPEC = pipeline(
         "comp-use": leaf("exec-use", inputs={"accs": "LIST"}),
     },
 )
+SETTINGS = Settings.from_environ({"KFP_API_URL": "http://localhost"})
 COMMAND = ("sh", "-c", 'echo 0.5 > "$0"', "{{$.outputs.parameters['acc'].output_file}}")
 
 
@@ -74,8 +74,18 @@ async def cost(size: int, directory: Path) -> tuple[list[str], int]:
         TestServer(app) as server,
         counting_proxy(str(server.make_url("")).rstrip("/")) as traffic,
         KfpApiClient(traffic.url) as client,
+        PluginLoader(SETTINGS) as plugins,
     ):
-        run = await started(client, directory, size)
+        services = DriverServices(
+            client=client,
+            run_cache=RunCache(),
+            settings=SETTINGS,
+            expressions=ExpressionEngine(),
+            kubernetes=None,
+            launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
+            plugins=plugins,
+        )
+        run = await started(Stack(client=client, services=services), directory, size)
         loop = (await run.dag("loop")).task_id
         measured, missing = size // 2, size - 1
         await finish_iterations(client, run.run_id, loop, size, leave=(measured, missing))
@@ -91,29 +101,16 @@ async def cost(size: int, directory: Path) -> tuple[list[str], int]:
     return requests, transferred
 
 
-async def started(client: KfpApiClient, directory: Path, size: int) -> DrivenRun:
+async def started(stack: Stack, directory: Path, size: int) -> DrivenRun:
     """A run whose loop is about to begin."""
-    settings = Settings.from_environ({"KFP_API_URL": "http://localhost"})
-    services = DriverServices(
-        client=client,
-        run_cache=RunCache(),
-        settings=settings,
-        expressions=ExpressionEngine(),
-        kubernetes=None,
-        launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
-        plugins=PluginLoader(settings),
-        metrics=Metrics(),
-    )
-    created = await client.create_run(
+    created = await stack.client.create_run(
         Run(
             display_name="Demo",
             pipeline_spec=SPEC,
             runtime_config=RuntimeConfig(parameters={}, pipeline_root=str(directory / "artifacts")),
         )
     )
-    run = DrivenRun(
-        stack=Stack(client=client, services=services), run_id=created.run_id, spec=SPEC, parameters={}
-    )
+    run = DrivenRun(stack=stack, run_id=created.run_id, spec=SPEC, parameters={})
     run.root = (await run.drive_root()).task_id
     make = (await run.container("make")).task_id
     await run.finish(make, {"Output": [index / 10_000 for index in range(size)]})
