@@ -10,16 +10,12 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestServer
 
-from driver_plugin.drivers.dispatch import DriverServices
-from driver_plugin.hooks.loading import PluginLoader
-from driver_plugin.podspec.launcher_config import LauncherConfigReader
-from driver_plugin.settings import Settings
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import (
     InputOutputs,
@@ -33,12 +29,10 @@ from kfp_api.messages import (
     TypeAttributes,
 )
 from kfp_api.run_cache import RunCache
-from local_stack.api_server.app import build_app
-from local_stack.api_server.config import ServerConfig
 from propagation.loop_size import LOOP_SIZE_PROPERTY
 from propagation.output_identity import output_type_and_producer
-from resolver.expressions import ExpressionEngine
 from tests.counting_proxy import counting_proxy
+from tests.driver_plugin.drivers.conftest import stack  # noqa: F401 (a fixture)
 from tests.driver_plugin.drivers.pipelines import dag, from_parent, from_task, leaf, pipeline, task
 from tests.driver_plugin.drivers.stack import DrivenRun, Stack
 
@@ -63,28 +57,16 @@ SPEC = pipeline(
         "comp-use": leaf("exec-use", inputs={"accs": "LIST"}),
     },
 )
-SETTINGS = Settings.from_environ({"KFP_API_URL": "http://localhost"})
 COMMAND = ("sh", "-c", 'echo 0.5 > "$0"', "{{$.outputs.parameters['acc'].output_file}}")
 
 
-async def cost(size: int, directory: Path) -> tuple[list[str], int]:
+async def cost(drivers: Stack, size: int, directory: Path) -> tuple[list[str], int]:
     """Requests and bytes of one task in the middle of a loop of ``size`` iterations."""
-    app = build_app(ServerConfig(database=directory / f"{size}.sqlite"))
     async with (
-        TestServer(app) as server,
-        counting_proxy(str(server.make_url("")).rstrip("/")) as traffic,
+        counting_proxy(drivers.services.settings.api_url) as traffic,
         KfpApiClient(traffic.url) as client,
-        PluginLoader(SETTINGS) as plugins,
     ):
-        services = DriverServices(
-            client=client,
-            run_cache=RunCache(),
-            settings=SETTINGS,
-            expressions=ExpressionEngine(),
-            kubernetes=None,
-            launcher_config=LauncherConfigReader(directory=None, kubernetes=None),
-            plugins=plugins,
-        )
+        services = replace(drivers.services, client=client, run_cache=RunCache())
         run = await started(Stack(client=client, services=services), directory, size)
         loop = (await run.dag("loop")).task_id
         measured, missing = size // 2, size - 1
@@ -101,16 +83,16 @@ async def cost(size: int, directory: Path) -> tuple[list[str], int]:
     return requests, transferred
 
 
-async def started(stack: Stack, directory: Path, size: int) -> DrivenRun:
+async def started(drivers: Stack, directory: Path, size: int) -> DrivenRun:
     """A run whose loop is about to begin."""
-    created = await stack.client.create_run(
+    created = await drivers.client.create_run(
         Run(
             display_name="Demo",
             pipeline_spec=SPEC,
             runtime_config=RuntimeConfig(parameters={}, pipeline_root=str(directory / "artifacts")),
         )
     )
-    run = DrivenRun(stack=stack, run_id=created.run_id, spec=SPEC, parameters={})
+    run = DrivenRun(drivers=drivers, run_id=created.run_id, spec=SPEC, parameters={})
     run.root = (await run.drive_root()).task_id
     make = (await run.container("make")).task_id
     await run.finish(make, {"Output": [index / 10_000 for index in range(size)]})
@@ -170,19 +152,25 @@ def shape(line: str) -> str:
     )
 
 
-async def equal_cost(small: int, large: int, directory: Path) -> None:
-    requests, few = await cost(small, directory)
-    more_requests, many = await cost(large, directory)
+async def equal_cost(drivers: Stack, small: int, large: int, directory: Path) -> None:
+    requests, few = await cost(drivers, small, directory)
+    more_requests, many = await cost(drivers, large, directory)
     assert more_requests == requests
     assert not any("view=FULL" in line for line in requests)
     # Indexes and sizes have more digits in a large loop, nothing else may differ.
     assert abs(many - few) < 200, (few, many)
 
 
-async def test_task_costs_the_same_in_a_loop_of_ten_and_of_two_hundred(tmp_path: Path) -> None:
-    await equal_cost(10, 200, tmp_path)
+async def test_task_costs_the_same_in_a_loop_of_ten_and_of_two_hundred(
+    stack: Stack,  # noqa: F811 (the fixture)
+    tmp_path: Path,
+) -> None:
+    await equal_cost(stack, 10, 200, tmp_path)
 
 
 @pytest.mark.slow
-async def test_task_costs_the_same_in_a_loop_of_ten_and_of_five_thousand(tmp_path: Path) -> None:
-    await equal_cost(10, 5000, tmp_path)
+async def test_task_costs_the_same_in_a_loop_of_ten_and_of_five_thousand(
+    stack: Stack,  # noqa: F811 (the fixture)
+    tmp_path: Path,
+) -> None:
+    await equal_cost(stack, 10, 5000, tmp_path)

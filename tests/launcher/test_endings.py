@@ -76,18 +76,16 @@ async def test_bug_of_the_launcher_fails_the_row_and_shows_itself(
     assert await message(bench, task) == (TaskState.FAILED, text)
 
 
-@pytest.mark.parametrize("grace", ["0.2", "600"])
+@pytest.mark.parametrize("grace", ["2", "600"])
 async def test_command_that_will_not_stop_is_killed(grace: str, bench: Bench) -> None:
-    task, script = await bench.task(), "trap '' TERM; echo started; while :; do sleep 1; done"
+    task, script = await bench.task(), "trap 'echo told' TERM; echo started; while :; do sleep 1; done"
     process = await bench.start(task, script, environment={"KFP_LAUNCHER_GRACE_SECONDS": grace})
     await until(process, b"started")
     process.send_signal(signal.SIGTERM)
+    await until(process, b"told")
     if grace == "600":
-        # A second signal does not wait for the grace period; until the first is noted, they are one.
-        async with asyncio.timeout(60):
-            while process.returncode is None:
-                process.send_signal(signal.SIGINT)
-                await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=0.1)
+        # A second signal does not wait for the grace period.
+        process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == 143
     assert await message(bench, task) == (TaskState.FAILED, "terminated by signal SIGTERM")
