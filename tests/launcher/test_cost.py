@@ -92,7 +92,7 @@ async def started(drivers: Stack, directory: Path, size: int) -> DrivenRun:
             runtime_config=RuntimeConfig(parameters={}, pipeline_root=str(directory / "artifacts")),
         )
     )
-    run = DrivenRun(drivers=drivers, run_id=created.run_id, spec=SPEC, parameters={})
+    run = DrivenRun(stack=drivers, run_id=created.run_id, spec=SPEC, parameters={})
     run.root = (await run.drive_root()).task_id
     make = (await run.container("make")).task_id
     await run.finish(make, {"Output": [index / 10_000 for index in range(size)]})
