@@ -34,7 +34,6 @@ _SEARCH_COST: Final = 256
 _MESSAGE_LIMIT: Final = 500
 _INT64: Final = 2**63
 _ITERATING_MACROS: Final = ("all", "exists", "exists_one", "map", "filter")
-_ENVIRONMENT: Final = f"stdlib:\n  exclude_macros: [{', '.join(_ITERATING_MACROS)}]\n"
 _TRUE_SPELLINGS: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE_SPELLINGS: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -47,12 +46,18 @@ _TOKEN: Final = re.compile(
       | [bB]? (?: \"{3} (?:\\.|(?!\"{3})[^\\])*+ (?:\"{3})? | '{3} (?:\\.|(?!'{3})[^\\])*+ (?:'{3})?
                 | "(?:\\.|[^"\\\n])*+ "? | '(?:\\.|[^'\\\n])*+ '? )
     )
-    | (?P<dot>\.\s*+)? (?P<name>[A-Za-z_][A-Za-z0-9_]*+) (?P<call>\s*+\()?
+    | (?P<dot>\.(?:\s|//[^\n]*+)*+)? (?P<name>[A-Za-z_][A-Za-z0-9_]*+) (?P<call>(?:\s|//[^\n]*+)*+\()?
     """,
     re.VERBOSE | re.DOTALL,
 )
 _OWN_FUNCTIONS: Final = {"int": "Int", "bool": "Bool", "matches": "Matches"}
-"""Same length, so that the columns of syntax errors stay right."""
+"""Same length, so that the columns of syntax errors stay right. The standard ones cannot be called at all."""
+
+_ENVIRONMENT: Final = f"""
+stdlib:
+  exclude_macros: [{", ".join(_ITERATING_MACROS)}]
+  exclude_functions: [{", ".join(f"{{name: {name}}}" for name in _OWN_FUNCTIONS)}]
+"""
 
 _TOO_DEEP: Final = re.compile(r"(?:recursion limit exceeded|max recursion depth)\D*(\d+)", re.IGNORECASE)
 _OWN_METHODS: Final = frozenset({"matches"})

@@ -7,7 +7,7 @@ import asyncio
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kfp_api.ir.executor_input import ExecutorInput, executor_input_to_json
@@ -165,7 +165,7 @@ async def outcome(context: ResolveContext) -> ResolvedInputs | str:
     return resolved
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contexts())
 def test_rows_not_mutated(context: ResolveContext) -> None:
     """D9: upstream writes into the rows that it was given."""
@@ -176,7 +176,7 @@ def test_rows_not_mutated(context: ResolveContext) -> None:
     assert repr(passed) == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contexts(), st.randoms(use_true_random=False))
 def test_deterministic_order(context: ResolveContext, shuffler: random.Random) -> None:
     first = asyncio.run(outcome(context))

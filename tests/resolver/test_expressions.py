@@ -82,6 +82,7 @@ ACCURACY = "inputs.artifacts['model'].artifacts[0].metadata['accuracy']"
         ("'int(1) // no comment' == \"int(1) // no comment\"", True),
         ("int('5') == 5 // int('x')", True),
         ("int ('5') == 5", True),
+        ("int // of a text\n ('5') == 5 && 'a' . // whose\n matches // what\n ('a')", True),
         ("'b' > 'a' && true > false", True),
         ("inputs.artifacts['model'].artifacts[0].uri.startsWith('gs://')", True),
         ("inputs.artifacts['model'].artifacts[0].type.schema_title == ''", True),

@@ -62,6 +62,7 @@ TOO_LONG = "the expression is too long for values of this size"
         ),
         ("string_value.matches('(x|xy){1000}z')", "xy" * 50_000, "matches is asked to read too much text"),
         (repeated("''.matches('(x|xy){1000}z')", "||"), "", "matches is asked to read too much text"),
+        ("string_value.matches // all\n ('x')", "x" * 100_000, "matches is asked to read too much text"),
         ("[" * 30_000 + "]" * 30_000, "", "nested more than 32 levels deep"),
         (f"struct_value{'.a' * 30_000}", {}, "nested more than 32 levels deep"),
         (repeated("'", ""), "", "Syntax error"),
