@@ -4,6 +4,7 @@ A name comes from an input-parameter spec, or from a deprecated plain field; the
 spec wins.
 """
 
+import json
 from collections.abc import Iterable
 
 from driver_plugin.podspec.errors import PodSpecError, naming
@@ -11,7 +12,7 @@ from driver_plugin.podspec.values import EventLog
 from driver_plugin.podspec.workspace import workspace_claim
 from kfp_api.ir.kubernetes import KubernetesExecutorConfig, PvcMount
 from kfp_api.ir.pipeline import InputParameterSpec
-from resolver.context import ResolveContext
+from resolver.context import ResolveContext, shortened
 from resolver.errors import NullInputError, ResolutionError
 from resolver.parameters import resolve_input_parameter_str
 
@@ -95,10 +96,17 @@ async def _claim_name(context: ResolveContext, mount: PvcMount) -> str:
     spec = _claim_spec(mount)
     if spec is None:
         raise PodSpecError("failed to make podSpecPatch: volume mount: volume name not provided")
-    name = spec if isinstance(spec, str) else await resolve_input_parameter_str(context, spec)
+    name = spec if isinstance(spec, str) else await _resolved_claim(context, spec)
     if not name or not mount.mount_path:
         raise PodSpecError("failed to mount volume, missing mountpath or pvc name")
     return name
+
+
+async def _resolved_claim(context: ResolveContext, spec: InputParameterSpec) -> str:
+    try:
+        return await resolve_input_parameter_str(context, spec)
+    except NullInputError as error:
+        raise PodSpecError(f"{error}: {shortened(json.dumps(spec.to_json()))}") from error
 
 
 def _claim_spec(mount: PvcMount) -> InputParameterSpec | str | None:

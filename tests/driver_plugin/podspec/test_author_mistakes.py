@@ -157,6 +157,11 @@ MISTAKES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
         "secretAsVolume[0]",
         '{"runtimeValue":{"constant":3}}',
     ),
+    "a claim from a parameter that has no value": (
+        config(pvcMount=[{"mountPath": "/d", "pvcNameParameter": {"componentInputParameter": "gone"}}]),
+        'pvcMount[0] at "/d"',
+        '{"componentInputParameter": "gone"}',
+    ),
     "no secret at all": (config(secretAsVolume=[{"mountPath": "/s"}]), "secretAsVolume[0]", "SecretName"),
     "no claim at all": (config(pvcMount=[{"mountPath": "/d"}]), 'pvcMount[0] at "/d"', "volume name"),
     "a pull policy that is none": (config(imagePullPolicy="Maybe"), "imagePullPolicy", "Maybe"),
