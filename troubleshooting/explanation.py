@@ -17,7 +17,7 @@ from kfp_api.ir.pipeline import TaskSpec
 from kfp_api.messages import PipelineTask, Run, TaskPodType, TaskState, TaskType
 from kfp_api.wire import UNSET
 from propagation.state_rules import dependencies_of
-from resolver.scope import ROOT, ScopePath
+from resolver.scope import ROOT, ScopeError, ScopePath
 from troubleshooting.cache_history import Miss, explain_miss
 from troubleshooting.finding import FoundTask, row_at
 from troubleshooting.logs import DriverLogs
@@ -25,6 +25,7 @@ from troubleshooting.reading import DriverLog, read_driver_log
 from troubleshooting.remedies import remedy_for
 
 _MAX_DEPTH: Final = 64
+_LOGS_READ: Final = 20
 _LEAVES: Final = (TaskType.RUNTIME, TaskType.IMPORTER)
 NOT_STARTED: Final = "NOT STARTED"
 
@@ -93,8 +94,10 @@ class Explainer:
     async def first_failure(self) -> FoundTask:
         """The task that failed first; the root where nothing did, or where the root has no row."""
         root = await row_at(self._client, self._run.run_id, ROOT)
-        if root is None or root.state is not TaskState.FAILED:
-            return FoundTask(scope_path=ROOT, row=root)
+        if root is None:
+            return FoundTask(scope_path=ROOT, row=None)
+        if root.state is not TaskState.FAILED:
+            return await self._failed_without_row(root) or FoundTask(scope_path=ROOT, row=root)
         row = await self._deepest_failure(root)
         return FoundTask(scope_path=row.scope_path, row=row, iteration_index=row.iteration_index)
 
@@ -119,6 +122,28 @@ class Explainer:
             log=log,
             warnings=tuple(dict.fromkeys(warnings)),
         )
+
+    async def _failed_without_row(self, root: PipelineTask) -> FoundTask | None:
+        """A task whose driver failed before there was a row: only its log tells, and the latest are read."""
+        self._logs.learn_from(root)
+        try:
+            for stored in reversed((await self._logs.of_run(self._run.run_id)).logs[-_LOGS_READ:]):
+                log = read_driver_log(await self._logs.read(stored))
+                if log.outcome == "failed" and log.header.get("parent_task_id"):
+                    found = await self._task_of(log)
+                    if found.row is None:
+                        return found
+        except LogStoreError:
+            return None
+        return None
+
+    async def _task_of(self, log: DriverLog) -> FoundTask:
+        parent = await self._client.get_task(self._run.run_id, str(log.header["parent_task_id"]))
+        path = f"{parent.scope_path}.{log.header.get('task_name', '')}"
+        number = str(log.header.get("iteration_index", ""))
+        index = int(number) if number.isdecimal() else None
+        row = await row_at(self._client, self._run.run_id, path, index)
+        return FoundTask(scope_path=path, row=row, iteration_index=index)
 
     async def _with_row(self, task: FoundTask, row: PipelineTask, log: DriverLog | None) -> Explanation:
         cause = await self._cause(row) if row.state is TaskState.FAILED else None
@@ -260,7 +285,10 @@ class Explainer:
         return CacheFact(decision=f"miss (fingerprint {fingerprint})", miss=miss)
 
     def _task_spec(self, scope_path: str) -> TaskSpec | None:
-        last = ScopePath.from_dot(self._pipeline.spec, scope_path).last
+        try:
+            last = ScopePath.from_dot(self._pipeline.spec, scope_path).last
+        except ScopeError:
+            return None  # a task of another version of the pipeline
         return last.task if last else None
 
 

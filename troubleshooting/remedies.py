@@ -26,7 +26,7 @@ _ADVICE: Final = (
     ),
     # Inputs
     (
-        r"type mismatch|is not bool|got null for input parameter",
+        r"type mismatch|got null for input parameter",
         (
             "Give the input a value of the declared type, or change the type in the component. Values "
             "that a task produces keep the type that the component's output declares."
@@ -69,14 +69,14 @@ _ADVICE: Final = (
         ),
     ),
     (
-        r"no output|output .+ not found|parameter not found|artifact not found|has no value|is null",
+        r"not found in outputs|parameter not found|artifact not found|has no value|is null",
         (
             "The producing task has not written this output. Look at its log; give the input a default, "
             "or make it optional."
         ),
     ),
     (
-        r"required input|missing .*input|not provided|is required but|component input",
+        r"neither value nor default|required input|missing .*input|not provided|component input",
         (
             "Pass the missing input: as a parameter of the run, or in the pipeline. An input with a "
             "default, or an optional one, may be left out."
@@ -144,7 +144,7 @@ _ADVICE: Final = (
         ),
     ),
     (
-        r"HTTP 404|not found",
+        r"HTTP 404",
         (
             "What the call names does not exist on this server. Check KFP_API_URL and the run's id: the "
             "workflow may belong to another installation, or the run was deleted."

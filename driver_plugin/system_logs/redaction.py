@@ -41,8 +41,8 @@ _ASSIGNMENT: Final = re.compile(
         | (?:{KINDS_OF_KEYS})[-_]?key
         | signature | \bsig | \bauth (?=\W) )
       [\w-]{0,32} )
-    (?P<joint> \\?["']? \s{0,4} (?: [:=] | \bvalue\b ) \s{0,4} )
-    (?P<value> \\"[^"]*"? | "(?:[^"\\]|\\.)*"? | '[^']*'? | [^\s,;&"'}\])]+ )
+    (?P<joint> \\{0,7}["']? \s{0,4} (?: [:=] | \bvalue\b ) \s{0,4} )
+    (?P<value> \\{1,7}"[^"]*"? | "(?:[^"\\]|\\.)*"? | '[^']*'? | [^\s,;&"'}\])]+ )
     """.replace("{KINDS_OF_KEYS}", "|".join(_KINDS_OF_KEYS))
 )
 _DESCRIBES: Final = re.compile(
