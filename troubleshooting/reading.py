@@ -4,6 +4,7 @@ The inverse of :mod:`driver_plugin.system_logs.capture` as far as ``explain`` ne
 cut, or that somebody else wrote, give fewer facts, never an error.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -86,12 +87,14 @@ def _event_and_fields(rest: str) -> tuple[str, dict[str, Any]]:
 
 def _value(text: str, start: int) -> tuple[Any, int]:
     """A field's value from ``start`` on, and where it ends: JSON, else a word."""
-    try:
-        return _DECODER.raw_decode(text, start)
-    except ValueError:
-        end = text.find(" ", start)
-        end = len(text) if end < 0 else end
-        return text[start:end], end
+    with contextlib.suppress(ValueError):
+        value, end = _DECODER.raw_decode(text, start)
+        # An id may begin with a number.
+        if text[end : end + 1] in ("", " "):
+            return value, end
+    end = text.find(" ", start)
+    end = len(text) if end < 0 else end
+    return text[start:end], end
 
 
 def _object(text: str) -> dict[str, Any]:

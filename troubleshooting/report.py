@@ -6,8 +6,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Final
 
+import orjson
+
 from kfp_api.messages import PipelineTask, TaskPodType
-from resolver.values import go_json
 from troubleshooting.explanation import Explanation, label
 from troubleshooting.logs import DriverLogs
 
@@ -45,7 +46,7 @@ def report(told: Explanation, logs: DriverLogs, *, data_directory: Path | None =
 def _inputs(told: Explanation) -> Iterator[str]:
     width = max((len(fact.name) for fact in told.inputs), default=0)
     for number, fact in enumerate(told.inputs):
-        value = fact.value if isinstance(fact.value, str) else go_json(fact.value)
+        value = fact.value if isinstance(fact.value, str) else orjson.dumps(fact.value).decode()
         yield _fact("" if number else "inputs", f"{fact.name:<{width}} = {_short(value)}  ({fact.source})")
 
 

@@ -33,6 +33,13 @@ def test_second_run_starts_no_executor(tmp_path: Path) -> None:
     assert "0 executors started, 10 tasks served from the cache" in finished.stdout
     assert finished.stdout.count("served from cache") >= 10
 
+    told = kfp_driver("explain", "latest", "split", "--data-dir", data, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "split: CACHED" in told.stdout
+    assert "hit: the outputs of task" in told.stdout
+    listed = kfp_driver("logs", "latest", "--data-dir", data, cwd=tmp_path)
+    assert listed.stdout.count("score-model") == 3, listed.stderr
+
     first, second = stored_runs(data)
     executed = [task for task in first.tasks if task.type is TaskType.RUNTIME]
     assert [task.state for task in executed].count(TaskState.SUCCEEDED) == 10

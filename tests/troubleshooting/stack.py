@@ -20,6 +20,9 @@ from driver_plugin.settings import Settings
 from driver_plugin.system_logs.opening import open_store
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import (
+    Artifact,
+    ArtifactType,
+    CreateArtifactRequest,
     InputOutputs,
     IOParameter,
     PipelineTask,
@@ -126,11 +129,25 @@ class Driven:
         return await self.stack.call(container_args(**given | changes))
 
     async def finish(
-        self, reply: Json, *, outputs: Json | None = None, error: str = "", pods: bool = True
+        self,
+        reply: Json,
+        *,
+        outputs: Json | None = None,
+        artifacts: dict[str, str] | None = None,
+        error: str = "",
     ) -> PipelineTask:
         """Play the launcher: outputs and final state, passed up."""
         client = self.stack.client
         row = await client.get_task(self.run_id, _row_id(reply))
+        for key, uri in (artifacts or {}).items():
+            await client.create_artifact(
+                CreateArtifactRequest(
+                    artifact=Artifact(name=key, type=ArtifactType.Dataset, uri=uri, namespace="team-a"),
+                    run_id=self.run_id,
+                    task_id=row.task_id,
+                    producer_key=key,
+                )
+            )
         kind, producer = output_type_and_producer(row.name, row.iteration_index)
         entries = [
             IOParameter(parameter_key=key, value=value, type=kind, producer=producer)
@@ -142,7 +159,7 @@ class Driven:
             PipelineTask(
                 state=TaskState.FAILED if error else TaskState.SUCCEEDED,
                 end_time=datetime.now(UTC),
-                pods=[TaskPod(name="demo-pod-1", uid="u", type=TaskPodType.EXECUTOR)] if pods else [],
+                pods=[TaskPod(name="demo-pod-1", uid="u", type=TaskPodType.EXECUTOR)],
                 outputs=InputOutputs(parameters=entries),
                 status_metadata=StatusMetadata(message=error, custom_properties=row.custom_properties)
                 if error
