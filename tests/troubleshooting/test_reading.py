@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from driver_plugin.system_logs.capture import InvocationLog
 from troubleshooting.reading import read_driver_log
 
-NAMES = st.from_regex(r"[a-z]{1,8}", fullmatch=True).filter(lambda name: name not in ("key", "auth", "pass"))
+# Letters of which no secret-sounding name can be made.
+NAMES = st.from_regex(r"[a-h]{1,8}", fullmatch=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("ab ='\"\\\n\té…", max_size=12),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
