@@ -1,6 +1,7 @@
 """Where commands write: whole files or nothing, standard output, pipes and devices as they are."""
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ def write_files(contents: Mapping[str, str]) -> None:
             draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
             drafts[final] = (name, draft)
             draft.write_text(text, encoding="utf-8")
+            if final.exists():
+                shutil.copymode(final, draft)
         for final, (name, draft) in drafts.items():  # noqa: B007 (the handler names the file)
             draft.replace(final)
     except OSError as error:

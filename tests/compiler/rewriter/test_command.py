@@ -96,6 +96,12 @@ def test_in_place_changes_only_files_that_change_and_keeps_their_kind(source: Pa
     assert source.read_text() == written
 
 
+def test_in_place_keeps_the_permissions_of_a_file(source: Path) -> None:
+    source.chmod(0o640)
+    assert main(["rewrite", "--in-place", str(source)]) == 0
+    assert source.stat().st_mode & 0o777 == 0o640
+
+
 def test_check_says_what_would_change_and_writes_nothing(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
