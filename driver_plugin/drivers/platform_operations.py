@@ -143,7 +143,10 @@ async def _adopt_existing(
 ) -> None:
     """A claim of that name exists: success if it is this task's, or if the author chose the name."""
     name = body["metadata"]["name"]
-    found = await kubernetes.get_pvc(work.call.namespace, name)
+    try:
+        found = await kubernetes.get_pvc(work.call.namespace, name)
+    except KubernetesNotFoundError as error:
+        raise UnavailableError(f"{name} existed and was deleted meanwhile") from error
     if _is_terminating(found):
         raise UnavailableError(f"{name} exists and is being deleted; it goes when no pod uses it any more")
     labels = found.get("metadata", {}).get("labels") or {}

@@ -201,6 +201,18 @@ async def test_a_claim_that_is_being_deleted_is_no_hit_and_its_name_is_waited_fo
     assert "deletionTimestamp" not in cluster.claims["shared"]["metadata"]
 
 
+async def test_a_claim_that_vanishes_after_the_conflict_is_made_anew(stack: Stack, cluster: Cluster) -> None:
+    run = await stack.start(claims(pvc_name="shared"))
+    cluster.failure = 409
+    failure = await run.failing(DriverType.CONTAINER, "createpvc")
+    assert "shared existed and was deleted meanwhile" in str(failure)
+    assert is_retryable(failure)
+    cluster.failure = None
+    result = await run.container("createpvc")
+    assert outputs_of(await run.row(result.task_id)) == {"name": "shared"}
+    assert "shared" in cluster.claims
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
