@@ -20,7 +20,7 @@ DEFAULT_PAGE_SIZE: Final = 20
 MAX_PAGE_SIZE: Final = 200
 
 FEW = 200
-"""Up to so many matches are sorted here instead of in the database."""
+"""Up to so many matches of a filter are sorted here instead of in the database."""
 
 _MISMATCH: Final = (
     "page token does not match the supplied sort by and/or filtering criteria. Either specify the same "
@@ -122,12 +122,12 @@ def read_page(
             _from_here(sort_column, listing.id_column, start=cursor.start, descending=cursor.descending)
         )
     order: list[Column[Any]] = [sort_column, listing.id_column]
-    if total > FEW:
+    if total > FEW or not cursor.filter.predicates:
         by = [column.desc() for column in order] if cursor.descending else order
         rows = connection.execute(statement.order_by(*by).limit(limit + 1)).all()
     else:
-        # Asked to sort, the database would walk an index in that order and test every row of the scope; not
-        # asked, it takes the index that finds the few.
+        # Asked to sort what a filter leaves, the database would walk an index in that order and test every
+        # row of the scope; not asked, it takes the index that finds the few.
         rows = _sorted(connection.execute(statement).all(), order, descending=cursor.descending)
     token = ""
     if len(rows) > limit:
