@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from driver_plugin.drivers.rows import LOG_PROPERTY
 from driver_plugin.system_logs.location import scope
 from driver_plugin.system_logs.store import LISTED, Listing, LogStore, LogStoreError, StoredLog
 from kfp_api.messages import PipelineTask
 
-LOG_PROPERTY: Final = "driver_logs_uri"
 _STORES: Final = ("minio://", "s3://")
 
 OpenRoot = Callable[[str], Awaitable[LogStore]]
