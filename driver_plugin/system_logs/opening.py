@@ -6,9 +6,11 @@ read when the first log is to be written, never at the start of the service.
 """
 
 import asyncio
+import atexit
 import ssl
 import tempfile
 from contextlib import AsyncExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -94,8 +96,15 @@ def trust_bundle(settings: Settings) -> str:
     system = ssl.get_default_verify_paths().cafile
     try:
         parts = [Path(path).read_text() for path in (system, settings.ca_file) if path]
-        with tempfile.NamedTemporaryFile("w", prefix="kfp-driver-ca-", suffix=".pem", delete=False) as bundle:
-            bundle.write("\n".join([*parts, settings.ca_pem]))
+        return _file_with("\n".join([*parts, settings.ca_pem]))
     except OSError as error:
         raise LogStoreError(f"cannot read trust anchors: {error.strerror}") from error
+
+
+@lru_cache(maxsize=4)
+def _file_with(anchors: str) -> str:
+    """One file for the same anchors, however often a store is opened; it goes with the process."""
+    with tempfile.NamedTemporaryFile("w", prefix="kfp-driver-ca-", suffix=".pem", delete=False) as bundle:
+        bundle.write(anchors)
+    atexit.register(Path(bundle.name).unlink, missing_ok=True)
     return bundle.name

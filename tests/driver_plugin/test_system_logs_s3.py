@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
 from driver_plugin.settings import Settings
-from driver_plugin.system_logs.opening import open_store
+from driver_plugin.system_logs.opening import open_store, trust_bundle
 from driver_plugin.system_logs.s3_store import S3LogStore, S3Target
 from driver_plugin.system_logs.store import LogNotFoundError, LogStoreError
 from driver_plugin.system_logs.upload import LogUploader
@@ -212,6 +212,9 @@ async def test_trust_anchors_are_added_by_file_or_as_text(tmp_path: Path) -> Non
         for anchors in ({"KFP_CA_FILE": str(certificate)}, {"KFP_CA_PEM": certificate.read_text()}):
             store = await open_store(ROOT, Settings.from_environ(base | anchors))
             await asyncio.to_thread(store.put, "run-5/root/i.log", b"text")
+
+            assert isinstance(store, S3LogStore)
+            assert trust_bundle(Settings.from_environ(base | anchors)) == store._target.ca_file
 
         distrusting = await open_store(ROOT, Settings.from_environ(base))
         with pytest.raises(LogStoreError, match=r"(?i)certificate"):
