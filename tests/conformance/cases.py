@@ -80,8 +80,9 @@ _SAMPLES: Final[Mapping[str, JsonValue]] = {
 }
 
 SECRETS: Final[Mapping[str, Mapping[str, str]]] = {
-    "test-secret-1": {"username": "user1", "password": "psw1"},
-    "test-secret-2": {"password": "psw2"},
+    "test-secret-1": {"username": "user1"},
+    "test-secret-2": {"password": "psw1"},
+    "test-secret-3": {"password": "psw2"},
 }
 """Secrets that a pipeline expects its administrator to have made."""
 
