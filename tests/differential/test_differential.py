@@ -17,7 +17,7 @@ from typing import Any
 import kfp.local
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from kfp import compiler
 
 from kfp_api.messages import PipelineTask, Run, RuntimeState, TaskState
@@ -59,6 +59,7 @@ class Side:
         file = self.directory / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(file))
         spec = next(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        assume(undeclared_inputs(spec) == [])
         run, tasks = asyncio.run_coroutine_threadsafe(self._run(spec), self.loop).result(timeout=120)
         assert run.state is RuntimeState.SUCCEEDED, [task.status_metadata for task in tasks]
         assert {task.state for task in tasks} <= {TaskState.SUCCEEDED, TaskState.CACHED, TaskState.SKIPPED}
@@ -109,9 +110,31 @@ def local_outputs(pipeline: Any) -> dict[str, Any]:
     return outputs
 
 
+def undeclared_inputs(spec: dict[str, Any]) -> list[str]:
+    """Inputs that tasks take from components which do not declare them.
+
+    The SDK makes such pipelines of some loops in loops. ``kfp.local`` then looks for a value of that name in
+    the enclosing pipelines; KFP fails them, and so do we.
+    """
+    root = {"root": spec["root"]}
+    return [
+        f"{name}.{key}.{taken}"
+        for name, component in {**root, **spec.get("components", {})}.items()
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+        for taken in taken_inputs(task)
+        if taken not in component.get("inputDefinitions", {}).get("parameters", {})
+    ]
+
+
+def taken_inputs(task: dict[str, Any]) -> Iterator[str]:
+    for source in task.get("inputs", {}).get("parameters", {}).values():
+        if "componentInputParameter" in source:
+            yield source["componentInputParameter"]
+
+
 def check(side: Side, program: Program) -> None:
-    expected = local_outputs(as_pipeline(program))
-    assert side.outputs(as_pipeline(program)) == expected
+    outputs = side.outputs(as_pipeline(program))
+    assert outputs == local_outputs(as_pipeline(program))
 
 
 def hunt(examples: int) -> settings:
@@ -149,7 +172,7 @@ def test_kept_programs_compute_the_same(name: str, side: Side) -> None:
 
 
 def test_random_programs_compute_the_same(side: Side) -> None:
-    @hunt(200)
+    @hunt(120)
     @given(programs)
     def same(program: Program) -> None:
         check(side, program)
