@@ -34,7 +34,7 @@ test: setup  ## All quick tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-slow: setup  ## The tests that take minutes
-	@$(BIN)/python -m pytest -m slow -n $(WORKERS)
+	@$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadgroup
 
 lint: setup  ## Style and formatting
 	@$(BIN)/ruff check .
