@@ -7,6 +7,7 @@ are explained in ``docs/conformance.md``; programs that once differed are kept b
 
 import asyncio
 import io
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -172,7 +173,9 @@ def test_kept_programs_compute_the_same(name: str, side: Side) -> None:
 
 
 def test_random_programs_compute_the_same(side: Side) -> None:
-    @hunt(120)
+    """Two hundred programs; ``KFP_DIFFERENTIAL_EXAMPLES`` asks for another number."""
+
+    @hunt(int(os.environ.get("KFP_DIFFERENTIAL_EXAMPLES", "200")))
     @given(programs)
     def same(program: Program) -> None:
         check(side, program)
