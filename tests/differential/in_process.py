@@ -5,6 +5,7 @@ the end-to-end tests run: processes, their directories and their logs.
 """
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from local_stack.runner.pod_build import build_pod
 from local_stack.runner.pod_command import LAUNCHER, local_command
 from local_stack.runner.pod_process import LocalPods
 
+_ONE_AT_A_TIME = threading.Lock()
 _INPUT, _FUNCTION = "--executor_input", "--function_to_execute"
 
 
@@ -43,7 +45,9 @@ def run_component(command: Sequence[str]) -> None:
 def local_subprocess(full_command: Sequence[str], env_vars: Mapping[str, str] | None = None) -> int:
     """In place of ``kfp.local``'s function that starts a process."""
     assert not env_vars
-    run_component(full_command)
+    # It runs the iterations of a loop in threads.
+    with _ONE_AT_A_TIME:
+        run_component(full_command)
     return 0
 
 

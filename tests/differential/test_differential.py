@@ -173,11 +173,22 @@ def test_kept_programs_compute_the_same(name: str, side: Side) -> None:
 
 
 def test_random_programs_compute_the_same(side: Side) -> None:
-    """Two hundred programs; ``KFP_DIFFERENTIAL_EXAMPLES`` asks for another number."""
+    """Fifty programs; ``KFP_DIFFERENTIAL_EXAMPLES`` asks for another number."""
+    examples, compared = int(os.environ.get("KFP_DIFFERENTIAL_EXAMPLES", "50")), 0
 
-    @hunt(int(os.environ.get("KFP_DIFFERENTIAL_EXAMPLES", "200")))
+    @hunt(examples)
     @given(programs)
     def same(program: Program) -> None:
-        check(side, program)
+        nonlocal compared
+        outputs = side.outputs(as_pipeline(program))
+        try:
+            expected = local_outputs(as_pipeline(program))
+        except RuntimeError as error:
+            # It fails loops of its own accord; a program never fails, and ours did not.
+            assert "Inner task failed" in str(error)  # noqa: PT017 (what else it raises is a finding)
+            return
+        compared += 1
+        assert outputs == expected
 
     same()
+    assert compared >= examples * 0.8
