@@ -11,6 +11,7 @@ from measure import Rows
 
 from kfp_api.ir.executor_input import ExecutorInputs
 from kfp_api.ir.pipeline import PipelineSpec
+from kfp_api.known_parent import KnownParent
 from kfp_api.messages import PipelineTask
 from resolver.context import ResolveContext
 from resolver.executor_input import build_executor_inputs, input_artifact_links
@@ -161,7 +162,8 @@ def _task_of_a_loop(size: int) -> ResolveContext:
     )
     parameters: dict[str, Any] = {f"p{index}": {"componentInputParameter": ITEM} for index in range(10)}
     parameters |= {f"q{index}": {"componentInputParameter": f"given-{index % 5}"} for index in range(10)}
-    return _context(parameters, {}, parent=head, siblings=[], iteration=size - 1)
+    seen = KnownParent.of(head).seen_from(size - 1)
+    return _context(parameters, {}, parent=seen, siblings=[], iteration=size - 1)
 
 
 def _collector(size: int) -> ResolveContext:

@@ -8,21 +8,19 @@ that run.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import orjson
 
 from kfp_api.ir.load import Pipeline
-from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskType
+from kfp_api.known_parent import KnownParent, identity
+from kfp_api.messages import InputOutputs, PipelineTask, Run, TaskType
 
 _DEFAULT_RUNS: Final = 256
 _DEFAULT_BYTES: Final = 64 * 1024 * 1024
 _DEFAULT_TASKS: Final = 20_000
 _DEFAULT_PARENTS: Final = 1_000
 _DEFAULT_PARENT_BYTES: Final = 16 * 1024 * 1024
-
-_PLUGIN_PROPERTIES: Final = "plugins."
-"""Custom properties under this prefix are handed down to children (spec DRIVER 12.4)."""
 
 _Value = TypeVar("_Value")
 
@@ -100,7 +98,7 @@ class RunCache:
     ) -> None:
         self._runs: BoundedCache[KnownRun] = BoundedCache(max_entries=max_runs, max_bytes=max_bytes)
         self._tasks: BoundedCache[PipelineTask] = BoundedCache(max_entries=max_tasks)
-        self._parents: BoundedCache[PipelineTask] = BoundedCache(
+        self._parents: BoundedCache[KnownParent] = BoundedCache(
             max_entries=_DEFAULT_PARENTS, max_bytes=max_parent_bytes
         )
 
@@ -126,46 +124,30 @@ class RunCache:
 
     def remember_task(self, task: PipelineTask) -> PipelineTask:
         """Keep and return the identity of ``task``; a loop whose size is not known yet is not kept."""
-        identity = _identity(task)
+        known = identity(task)
         if task.type is TaskType.LOOP and task.iteration_count is None:
             self._tasks.drop(task.run_id, task.task_id)
         else:
-            self._tasks.put(task.run_id, task.task_id, value=identity)
-        return identity
+            self._tasks.put(task.run_id, task.task_id, value=known)
+        return known
 
-    def parent(self, run_id: str, task_id: str) -> PipelineTask | None:
-        """A DAG row as its children see it: place, inputs and plugin properties."""
+    def parent(self, run_id: str, task_id: str) -> KnownParent | None:
+        """A DAG row as its children see it."""
         return self._parents.get(run_id, task_id)
 
-    def remember_parent(self, task: PipelineTask) -> None:
+    def remember_parent(self, task: PipelineTask) -> KnownParent:
         """Keep what the children of ``task`` see of it: once its driver succeeded, that does not change.
 
         A retry of the run keeps input parameters, and does not run a driver again that succeeded.
         """
-        properties = {
-            key: value for key, value in task.custom_properties.items() if key.startswith(_PLUGIN_PROPERTIES)
-        }
-        changes: dict[str, Any] = {"inputs": task.inputs}
-        if properties:
-            changes["status_metadata"] = StatusMetadata(custom_properties=properties)
-        seen = _identity(task).model_copy(update=changes)
-        self._parents.put(task.run_id, task.task_id, value=seen, size=len(orjson.dumps(seen.to_wire())))
+        known = KnownParent.of(task)
+        size = len(orjson.dumps((task.inputs or InputOutputs()).to_wire()))
+        self._parents.put(task.run_id, task.task_id, value=known, size=size)
+        return known
 
     def forget_parent(self, run_id: str, task_id: str) -> None:
         """Drop a DAG row, because its driver runs again."""
         self._parents.drop(run_id, task_id)
-
-
-def _identity(task: PipelineTask) -> PipelineTask:
-    return PipelineTask(
-        name=task.name,
-        task_id=task.task_id,
-        run_id=task.run_id,
-        type=task.type,
-        type_attributes=task.type_attributes,
-        parent_task_id=task.parent_task_id or None,
-        scope_path=task.scope_path,
-    )
 
 
 def _facts(run: Run) -> Run:

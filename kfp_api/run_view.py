@@ -75,18 +75,17 @@ class RunView:
             return await self._read_task(task_id)
         return await self._once(("task", task_id), lambda: self._read_task(task_id))
 
-    async def parent(self, task_id: str) -> PipelineTask:
-        """The parent row of a call, with its inputs and plugin properties; read once per process.
+    async def parent(self, task_id: str, iteration_index: int | None = None) -> PipelineTask:
+        """The parent row of a call of that iteration: place, inputs and plugin properties; nothing else.
 
         It lists all its children, and a loop head all its items: reading it for each of its children would
-        cost the square of their number (spec DRIVER 14). Of a remembered row, state and outputs are empty.
+        cost the square of their number (spec DRIVER 14). So it is read once per process, and a child is
+        shown the items of its own iteration.
         """
         known = self._cache.parent(self.run_id, task_id)
-        if known is not None:
-            return known
-        task = await self.task(task_id)
-        self._cache.remember_parent(task)
-        return task
+        if known is None:
+            known = self._cache.remember_parent(await self.task(task_id))
+        return known.seen_from(iteration_index)
 
     async def task_identity(self, task_id: str) -> PipelineTask:
         """What never changes of a row: name, type, attributes, parent, scope path; other fields are empty."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfp_api.ir.pipeline import InputArtifact, InputArtifactSpec
+from kfp_api.known_parent import ITERATOR_INPUTS, iteration_of
 from kfp_api.messages import Artifact, IOArtifact, IOProducer, IOType
 from resolver.concurrency import in_order
 from resolver.context import ResolveContext, shortened
 from resolver.errors import NullInputError, ResolutionError
 from resolver.outputs import ARTIFACTS, read_output
-from resolver.parent_inputs import ITERATOR_INPUTS, iteration_of
 from resolver.values import go_json
 
 

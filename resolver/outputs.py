@@ -14,11 +14,11 @@ from typing import ClassVar, Final, Generic, TypeVar
 from pydantic import JsonValue
 
 from kfp_api.ir.pipeline import ComponentSpec, DagSpec
+from kfp_api.known_parent import iteration_of
 from kfp_api.messages import Artifact, IOArtifact, IOParameter, IOType, PipelineTask, TaskType
 from kfp_api.wire import UNSET
 from resolver.concurrency import in_order
 from resolver.errors import ResolutionError
-from resolver.parent_inputs import iteration_of
 from resolver.rows import TaskRows, choose, find_child
 from resolver.scope import ScopePath
 

@@ -6,17 +6,10 @@ sorted out once per resolution.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
-from kfp_api.messages import IOArtifact, IOParameter, IOType
+from kfp_api.known_parent import ITERATOR_INPUTS, iteration_of
+from kfp_api.messages import IOParameter, IOType
 from resolver.errors import ResolutionError
-
-ITERATOR_INPUTS: Final = frozenset({IOType.ITERATOR_INPUT, IOType.ITERATOR_INPUT_RAW})
-
-
-def iteration_of(entry: IOParameter | IOArtifact) -> int | None:
-    """The iteration in an entry's producer, if it has one."""
-    return entry.producer.iteration if entry.producer else None
 
 
 @dataclass

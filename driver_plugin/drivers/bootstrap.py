@@ -84,7 +84,7 @@ async def locate(call: DriverCall, run: RunView) -> Place:
         raise DriverError("task name for non Root dag could not be resolved")
     if not call.parent_task_id:
         raise DriverError("scope path is empty, first task should be root")
-    parent = await run.parent(call.parent_task_id)
+    parent = await run.parent(call.parent_task_id, call.iteration_index)
     spec = (await run.pipeline()).spec
     enclosing = ScopePath.from_dot(spec, parent.scope_path)
     _refuse_iteration_driver(call, parent, enclosing)

@@ -224,8 +224,9 @@ def test_a_remembered_parent_has_its_plugin_properties_and_no_state() -> None:
     cache.remember_parent(
         PipelineTask(task_id="t", run_id="r", state=TaskState.FAILED, status_metadata=metadata)
     )
-    known = cache.parent("r", "t")
-    assert known is not None
+    remembered = cache.parent("r", "t")
+    assert remembered is not None
+    known = remembered.seen_from(None)
     assert known.custom_properties == {"plugins.mlflow.run_id": "9a"}
     assert known.state is TaskState.RUNTIME_STATE_UNSPECIFIED
     assert cache.parent("other", "t") is None
