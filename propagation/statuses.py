@@ -15,12 +15,10 @@ from propagation.errors import PropagationError
 from propagation.loop_size import loop_size
 from propagation.output_rules import missing_outputs, scope_of
 from propagation.republish import restore_outputs, was_reset
-from propagation.state_rules import ChildCounts, aggregate_state, dag_of, omitted_children
+from propagation.state_rules import ChildCounts, dag_of, omitted_children
 from resolver.scope import ScopeEntry, ScopePath
 
 _UNSETTLED = (TaskState.RUNNING, TaskState.FAILED)
-
-__all__ = ["aggregate_state", "propagate_statuses"]
 
 
 async def propagate_statuses(run: RunView, task: PipelineTask) -> None:
@@ -47,6 +45,19 @@ async def propagate_statuses(run: RunView, task: PipelineTask) -> None:
         if written is None:
             return
         current = written
+
+
+async def state_from_children(run: RunView, task_id: str) -> TaskState | None:
+    """The state that a DAG row has if no further child starts; ``None`` while one runs, or without any.
+
+    Raises:
+        KfpApiError: a read failed.
+    """
+    if await run.count_children(task_id, state=TaskState.FAILED):
+        return TaskState.FAILED
+    if await run.count_children(task_id, state=TaskState.RUNNING):
+        return None
+    return await _aggregate(run, task_id, await run.count_children(task_id))
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ async def _decide(run: RunView, spec: PipelineSpec, dag: _Dag) -> TaskState | No
     # A last child may have started between the two counts; now that all rows are there, none can.
     if await run.count_children(dag.task_id, states=_UNSETTLED):
         return await _unsettled(run, dag)
-    return await _aggregate(run, dag, total)
+    return await _aggregate(run, dag.task_id, total)
 
 
 async def _omitted(run: RunView, spec: PipelineSpec, dag: _Dag, *, missing: int) -> int:
@@ -126,9 +137,9 @@ async def _recovered(run: RunView, dag: _Dag) -> TaskState | None:
     return TaskState.RUNNING if await run.is_in_state(dag.task_id, TaskState.FAILED) else None
 
 
-async def _aggregate(run: RunView, dag: _Dag, total: int) -> TaskState | None:
-    cached = await run.count_children(dag.task_id, state=TaskState.CACHED)
-    skipped = 0 if cached else await run.count_children(dag.task_id, state=TaskState.SKIPPED)
+async def _aggregate(run: RunView, task_id: str, total: int) -> TaskState | None:
+    cached = await run.count_children(task_id, state=TaskState.CACHED)
+    skipped = 0 if cached else await run.count_children(task_id, state=TaskState.SKIPPED)
     return ChildCounts(total=total, cached=cached, skipped=skipped).aggregate
 
 

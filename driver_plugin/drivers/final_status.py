@@ -12,7 +12,7 @@ from typing import Final
 
 from kfp_api.messages import PipelineTask, TaskState, TaskType
 from kfp_api.run_view import RunView
-from propagation.statuses import aggregate_state
+from propagation.statuses import state_from_children
 from resolver.context import ResolveContext
 from resolver.final_status import final_status_producers
 
@@ -52,7 +52,9 @@ async def settle_final_statuses(
         row = await _wait(run, context, name, sleep)
         if row is None:
             continue
-        state = await _state_of_children(run, row)
+        # Other rows have no children to speak for them.
+        has_children = row.type not in (TaskType.RUNTIME, TaskType.IMPORTER)
+        state = await state_from_children(run, row.task_id) if has_children else None
         if state is not None:
             settled[row.task_id] = row.model_copy(update={"state": state})
     return replace(context, rows=SettledRows(run, settled)) if settled else context
@@ -70,13 +72,3 @@ async def _wait(
         run.forget_children()
         row = await context.sibling(name)
     return row if row is not None and row.state is TaskState.RUNNING else None
-
-
-async def _state_of_children(run: RunView, row: PipelineTask) -> TaskState | None:
-    """The final state that a DAG's children give it; ``None`` for other rows and while children run."""
-    if row.type in (TaskType.RUNTIME, TaskType.IMPORTER):
-        return None
-    states = [child.state for child in await run.all_children(row.task_id)]
-    if TaskState.RUNNING in states and TaskState.FAILED not in states:
-        return None
-    return aggregate_state(states)

@@ -21,8 +21,8 @@ from kfp_api.messages import (
 )
 from propagation.errors import PropagationError
 from propagation.loop_size import LOOP_SIZE_PROPERTY
-from propagation.state_rules import omitted_children, omitted_tasks, settled_state
-from propagation.statuses import aggregate_state, propagate_statuses
+from propagation.state_rules import aggregate_state, omitted_children, omitted_tasks, settled_state
+from propagation.statuses import propagate_statuses
 from tests.embedded_api import operations
 from tests.propagation.conftest import StartRun
 from tests.propagation.specs import condition, dag, hook, leaf, loop, pipeline, task

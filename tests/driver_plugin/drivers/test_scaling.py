@@ -7,6 +7,7 @@ KFP API; beside it what reading the whole run would cost, which KFP's own driver
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,18 @@ def spec() -> Json:
             "cached": make,
             "broken": task("comp-use", inputs={"text": from_task("nobody")}),
             "group": task("comp-group"),
+            "notify": task(
+                "comp-notify",
+                inputs={"status": {"taskFinalStatus": {"producerTask": "group"}}},
+                depends=("group",),
+                strategy="ALL_UPSTREAM_TASKS_COMPLETED",
+            ),
         },
         {
             "comp-body": body,
             "comp-make": MAKE,
             "comp-use": USE,
+            "comp-notify": leaf("exec-notify", inputs={"status": "TASK_FINAL_STATUS"}),
             "comp-group": dag({"make": task("comp-make", inputs={"n": constant(1)})}),
         },
         name="scaling",
@@ -191,3 +199,30 @@ async def test_the_first_call_of_a_process_reads_spec_and_parent_once(counted: C
     first = await counted.cost(lambda: run.container("step", loop.task_id, 0))
     later = await counted.cost(lambda: run.container("step", loop.task_id, 1))
     assert (first.requests, later.requests) == (3, 1)
+
+
+async def test_an_exit_task_counts_the_children_of_an_open_group_and_reads_none(counted: Counted) -> None:
+    async def no_time(_seconds: float) -> None:
+        """The group's row stays as it is, however long one waits."""
+
+    counted.stack.services = replace(counted.stack.services, sleep=no_time)
+    found: dict[int, Traffic] = {}
+    for size in (2, 60):
+        run = await counted.stack.start(spec())
+        group = (await run.dag("group")).task_id
+        for number in range(size):
+            await counted.stack.client.create_task(
+                PipelineTask(
+                    run_id=run.run_id,
+                    name=f"make-{number}",
+                    type=TaskType.RUNTIME,
+                    state=TaskState.SUCCEEDED,
+                    scope_path=f"root.group.make-{number}",
+                    parent_task_id=group,
+                    outputs=InputOutputs(parameters=[_entry("Output", "x" * 5000, IOType.OUTPUT)]),
+                )
+            )
+        found[size] = await counted.cost(partial(run.container, "notify"))
+    assert found[2].requests == found[60].requests
+    # The group's row lists its children whenever it is read; what they are and made does not travel.
+    assert found[60].bytes - found[2].bytes < 58 * 1500
