@@ -55,7 +55,7 @@ def add_delivery_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="plugin profile, or the ConfigMap that holds it (YAML): image, environment and resources of the "
-        "driver's sidecar; implies --delivery inline",
+        "driver's sidecar, timeout and retries of driver calls; implies --delivery inline",
     )
 
 

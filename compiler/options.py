@@ -116,10 +116,6 @@ class CompilerOptions:
     """Strategic merge patch on the workflow's ``spec``: JSON text, or empty."""
     plugin: PluginDelivery = field(default_factory=PluginDelivery)
     """How the plugin gets to the workflow's agent pod; plugin mode only."""
-    driver_timeout: str = ""
-    """Timeout of plugin driver templates, a duration with unit such as ``10m``; empty for none."""
-    driver_retry: int = 0
-    """How often Argo repeats a driver call after an infrastructure failure; 0 for never."""
 
     @property
     def effective_no_proxy(self) -> str:

@@ -5,6 +5,7 @@ One YAML document, kept by the operator in the ConfigMap ``kfp-driver-plugin-pro
 unknown key is an error, and a profile that Argo would refuse in a workflow is refused here.
 """
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -23,6 +24,12 @@ _KEY: Final = "profile.yaml"
 
 _SHORTEST_TOKEN: Final = 600
 """Seconds; Kubernetes mints no token that lives shorter."""
+
+_MOST_RETRIES: Final = 100
+"""Far more than Argo gets to within the ten minutes that it goes on repeating."""
+
+_DURATION: Final = re.compile(r"(?=.*[1-9])(?:[0-9]{1,6}h)?(?:[0-9]{1,6}m)?(?:[0-9]{1,6}s)?")
+"""The durations of Argo that people write; it takes a bare number for a mistake."""
 
 _WRITTEN_BY_KEYS: Final = {
     "KFP_RUN_ID": "the run's id is written for each workflow",
@@ -102,6 +109,13 @@ class PluginProfile(_ProfileModel):
     default_mode: Literal["plugin", "pod"] = "plugin"
     """What becomes of workflows without the label ``kfp-driver/mode``: rewritten, or left on driver pods."""
 
+    driver_timeout: str = ""
+    """Timeout of every driver template, such as ``10m``; empty for none. Argo applies it while the call is
+    pending, and not where a retry strategy stands beside it."""
+
+    driver_retry: int = Field(0, ge=0, le=_MOST_RETRIES)
+    """How often Argo repeats a driver call after an infrastructure failure; 0 for never."""
+
     args_version: str = "1"
     """Version of the plugin arguments; written only when it is not 1."""
 
@@ -140,6 +154,13 @@ class PluginProfile(_ProfileModel):
     @classmethod
     def _version_text(cls, value: object) -> object:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("driver_timeout", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        if value != "" and not (isinstance(value, str) and _DURATION.fullmatch(value)):
+            raise ValueError("expected a duration with unit, such as 90s, 10m or 1h30m")
+        return value
 
     @field_validator("env", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from compiler.rewriter.reading import mapping, sequence, text
 from compiler.templates.drivers import (
     OUTPUT_FLAGS,
     PLUGIN_KEY,
+    call_policy,
     container_driver_outputs,
     dag_driver_outputs,
     version_argument,
@@ -106,7 +107,8 @@ def plugin_call(
     Args:
         template: a template that is a driver pod; it is not changed, and shares what is kept.
         name: its name, for messages.
-        profile: says which version of the arguments to write.
+        profile: says which version of the arguments to write, and the timeout and retries of a template that
+            has none of its own.
         lenient: pass unknown flags through, and drop environment that cannot be carried.
         warn: receives one line for everything that is lost.
 
@@ -122,8 +124,10 @@ def plugin_call(
         if field not in _KEPT and field not in _POD_OF_A_DRIVER and value not in (None, {}, [], ""):
             warn(f'field "{shown(field)}" of the driver pod is dropped')
     kept = {field: template[field] for field in _KEPT if field in template}
+    policy = {field: value for field, value in call_policy(profile).items() if kept.get(field) is None}
     return {
         **kept,
+        **policy,
         "outputs": _outputs(template, name, is_container=is_container),
         "plugin": {
             PLUGIN_KEY: {

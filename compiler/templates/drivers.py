@@ -184,8 +184,9 @@ def _driver_template(
         "securityContext": pods.pod_security(),
     }
     if plugin:
-        call = {**arguments, **version_argument(options.plugin.profile)}
-        return {**template, **_plugin_policy(options), "plugin": {PLUGIN_KEY: {"args": call}}}
+        profile = options.plugin.profile
+        call = {**arguments, **version_argument(profile)}
+        return {**template, **call_policy(profile), "plugin": {PLUGIN_KEY: {"args": call}}}
     return {**template, **_driver_pod(arguments, options)}
 
 
@@ -194,27 +195,27 @@ def version_argument(profile: PluginProfile) -> Json:
     return {} if profile.args_version == "1" else {"args_version": profile.args_version}
 
 
+def call_policy(profile: PluginProfile) -> Json:
+    """Timeout and retries of a driver call; the service prefixes failures that must not be repeated."""
+    policy: Json = {}
+    if profile.driver_timeout:
+        policy["timeout"] = profile.driver_timeout
+    if profile.driver_retry:
+        policy["retryStrategy"] = {
+            "limit": str(profile.driver_retry),
+            "retryPolicy": "Always",
+            "expression": "lastRetry.status == 'Error' || !(lastRetry.message startsWith 'kfp-driver: ')",
+            "backoff": {"duration": "2", "factor": "2", "maxDuration": "600"},
+        }
+    return policy
+
+
 def _declared_output(output: _Output, *, plugin: bool) -> Json:
     """An output with one source. The plugin returns values; ``jsonPath`` only satisfies Argo's validation."""
     declared = parameter(output.name, default=output.parameter_default)
     source = {"jsonPath": f"$.{output.name}"} if plugin else {"path": output.path}
     default = {} if output.default is None else {"default": output.default}
     return {**declared, "valueFrom": {**source, **default}}
-
-
-def _plugin_policy(options: CompilerOptions) -> Json:
-    """Timeout and retries of a driver call; the service prefixes failures that must not be repeated."""
-    policy: Json = {}
-    if options.driver_timeout:
-        policy["timeout"] = options.driver_timeout
-    if options.driver_retry:
-        policy["retryStrategy"] = {
-            "limit": str(options.driver_retry),
-            "retryPolicy": "Always",
-            "expression": "lastRetry.status == 'Error' || !(lastRetry.message startsWith 'kfp-driver: ')",
-            "backoff": {"duration": "2", "factor": "2", "maxDuration": "600"},
-        }
-    return policy
 
 
 def _driver_pod(arguments: dict[str, Any], options: CompilerOptions) -> Json:

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 _PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 _TAG = re.compile(r"\{\{(.*?)\}\}")
 _KINDS = ("container", "dag", "plugin", "steps", "script", "resource", "suspend", "data", "http")
 _SOURCES = {"path", "jqFilter", "jsonPath", "parameter", "expression", "supplied"}
@@ -68,6 +69,11 @@ def _template(template: Json) -> Iterator[str]:
     if len(template.get("plugin", {"one": 1})) != 1:
         yield "a plugin has exactly one key"
     yield from _parameters(template)
+    if "timeout" in template and not _DURATION.fullmatch(template["timeout"]):
+        yield "timeout is not a duration with unit"
+    limit = template.get("retryStrategy", {}).get("limit", "0")
+    if not (limit.isdecimal() or _TAG.fullmatch(limit)):
+        yield "the limit of retries is neither a number nor a parameter"
     if "{{retries}}" in json.dumps(template) and "retryStrategy" not in template:
         yield "uses retries without a retryStrategy"
 

@@ -6,7 +6,9 @@ is covered by the published Workflows in ``test_goldens``.
 
 import pytest
 
+from compiler.delivery import PluginDelivery
 from compiler.options import CompilerOptions, Mode
+from compiler.profile import PluginProfile
 from compiler.templates.drivers import Identity, container_driver_template, dag_driver_template
 from compiler.workflow import compile_workflow
 from tests.compiler.pipelines import Json, compiled, pipeline, task, templates
@@ -152,7 +154,8 @@ def test_administrator_defaults_are_flags_at_the_end_of_a_driver_pod() -> None:
 
 
 def test_driver_retry_repeats_infrastructure_failures_only() -> None:
-    template = dag_driver_template(IDENTITY, CompilerOptions(driver_retry=3, driver_timeout="10m"))
+    profile = PluginProfile.parse("driverRetry: 3\ndriverTimeout: 10m")
+    template = dag_driver_template(IDENTITY, CompilerOptions(plugin=PluginDelivery(profile=profile)))
     assert template["timeout"] == "10m"
     assert template["retryStrategy"] == {
         "limit": "3",

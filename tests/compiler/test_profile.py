@@ -23,6 +23,7 @@ def test_every_key_has_a_default() -> None:
     assert profile == PluginProfile()
     assert profile.image == f"kfp-central-driver:{version('kfp-central-driver')}"
     assert (profile.mode, profile.default_mode, profile.args_version) == ("serve", "plugin", "1")
+    assert (profile.driver_timeout, profile.driver_retry) == ("", 0)
     assert profile.pod_metadata.annotations == {"sidecar.istio.io/inject": "false"}
 
 
@@ -41,6 +42,8 @@ tokenExpirationSeconds: 3600
 centralURL: https://kfp-driver-central.kubeflow.svc
 podMetadata: {annotations: {a: b}, labels: {c: d}}
 defaultMode: pod
+driverTimeout: 1h30m
+driverRetry: 3
 argsVersion: 2
 """)
     assert profile.resources is not None
@@ -50,6 +53,7 @@ argsVersion: 2
     assert profile.central_url == "https://kfp-driver-central.kubeflow.svc"
     assert profile.pod_metadata.labels == {"c": "d"}
     assert (profile.default_mode, profile.args_version, len(profile.env)) == ("pod", "2", 2)
+    assert (profile.driver_timeout, profile.driver_retry) == ("1h30m", 3)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,16 @@ argsVersion: 2
         ("env: [{name: A, valeu: b}]", "env: A has unknown fields: valeu"),
         ("env: [{name: KFP_RUN_ID, value: r}]", "env: KFP_RUN_ID cannot be set here: "),
         ("env: [{name: KFP_CA_FILE, value: r}]", "env: KFP_CA_FILE cannot be set here: use the key"),
+        ("driverTimeout: 600", "driverTimeout: expected a duration with unit, such as 90s, 10m or 1h30m"),
+        ("driverTimeout: '600'", "driverTimeout: expected a duration with unit"),
+        ("driverTimeout: 0s", "driverTimeout: expected a duration with unit"),
+        ("driverTimeout: -5m", "driverTimeout: expected a duration with unit"),
+        ("driverTimeout: 9999999h", "driverTimeout: expected a duration with unit"),
+        ("driverTimeout: null", "driverTimeout: expected a duration with unit"),
+        ("driverRetry: -1", "driverRetry: Input should be greater than or equal to 0"),
+        ("driverRetry: 101", "driverRetry: Input should be less than or equal to 100"),
+        ("driverRetry: '3'", "driverRetry: Input should be a valid integer"),
+        ("driverRetry: yes", "driverRetry: Input should be a valid integer"),
         ("podMetadata: {labels: {a: 1}}", "podMetadata.labels.a: Input should be a valid string"),
         ("- mode: serve", "Input should be a valid dictionary"),
         ("a: 1\n---\nb: 2", "holds more than one document"),

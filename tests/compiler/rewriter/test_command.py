@@ -17,7 +17,7 @@ from compiler.rewriter.rewrite import RewriteOptions, rewrite
 from compiler.yaml_text import read_documents, write_document
 from driver_plugin.cli import main
 from tests.compiler.json_patch import patched
-from tests.compiler.pipelines import Json
+from tests.compiler.pipelines import Json, document, task, templates
 from tests.compiler.rewriter.workflows import driver_arguments, driver_pods
 
 CONFIG_MAP: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1e3"}}
@@ -132,6 +132,20 @@ def test_profile_implies_inline_delivery_and_none_takes_it_back(
     assert "executorPlugins" in capsys.readouterr().out
     assert main(["rewrite", str(source), "--profile", str(profile), "--delivery", "none"]) == 0
     assert "executorPlugins" not in capsys.readouterr().out
+
+
+def test_rewriting_compiled_pods_gives_the_compiled_calls_with_timeout_and_retries(tmp_path: Path) -> None:
+    pipeline, profile = tmp_path / "pipeline.yaml", tmp_path / "profile.yaml"
+    pipeline.write_text(yaml.safe_dump(document({"a": task()})))
+    profile.write_text("driverTimeout: 10m\ndriverRetry: 3\n")
+    pods, calls, rewritten = (tmp_path / f"{name}.yaml" for name in ("pods", "calls", "rewritten"))
+    assert main(["compile", str(pipeline), "--mode", "container", "-o", str(pods)]) == 0
+    assert main(["compile", str(pipeline), "--profile", str(profile), "-o", str(calls)]) == 0
+    assert main(["rewrite", str(pods), "--profile", str(profile), "-o", str(rewritten)]) == 0
+    assert yaml.safe_load(rewritten.read_text()) == yaml.safe_load(calls.read_text())
+    driver = templates(yaml.safe_load(calls.read_text()))["system-dag-driver"]
+    assert (driver["timeout"], driver["retryStrategy"]["limit"]) == ("10m", "3")
+    assert main(["rewrite", "--check", str(calls), "--profile", str(profile)]) == 0
 
 
 def test_refusal_has_its_own_exit_code_and_nothing_is_written(

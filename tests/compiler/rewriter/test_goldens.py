@@ -26,10 +26,15 @@ every_pair = pytest.mark.parametrize("pair", pairs())
 PINNED = PluginDelivery(
     delivery=Delivery.INLINE,
     profile=PluginProfile.parse(
-        "image: registry/driver:1\ncaConfigMap: {name: ca}\nenv: [{name: A, value: b}]\nargsVersion: '2'"
+        "image: registry/driver:1\ncaConfigMap: {name: ca}\nenv: [{name: A, value: b}]\nargsVersion: '2'\n"
+        "driverTimeout: 10m\ndriverRetry: 3"
     ),
 )
-LATER = PluginDelivery(delivery=Delivery.INLINE, profile=PluginProfile.parse("image: registry/driver:9"))
+RETRIED = PluginDelivery(profile=PluginProfile.parse("driverRetry: 2"))
+LATER = PluginDelivery(
+    delivery=Delivery.INLINE,
+    profile=PluginProfile.parse("image: registry/driver:9\ndriverTimeout: 1h\ndriverRetry: 9"),
+)
 
 loaded = cache(load_pipeline)
 
@@ -45,8 +50,13 @@ def unchanged(workflow: Json) -> Json:
 @every_pair
 @pytest.mark.parametrize(
     ("plugin", "state"),
-    [(PluginDelivery(), unchanged), (PINNED, unchanged), (PINNED, submitted)],
-    ids=["none", "inline", "inline, submitted"],
+    [
+        (PluginDelivery(), unchanged),
+        (RETRIED, submitted),
+        (PINNED, unchanged),
+        (PINNED, submitted),
+    ],
+    ids=["none", "none with retries, submitted", "inline", "inline, submitted"],
 )
 def test_rewritten_golden_is_what_the_compiler_makes_itself_and_stays_that(
     pair: Pair, plugin: PluginDelivery, state: Callable[[Json], Json]

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.delivery import PluginDelivery
+from compiler.delivery import Delivery, PluginDelivery
+from compiler.profile import PluginProfile
 from compiler.rewriter.errors import RewriteRefused
 from compiler.rewriter.rewrite import Result, RewriteOptions, rewrite
+from tests.compiler.argo_rules import violations
 from tests.compiler.json_patch import patched
 from tests.compiler.pipelines import Json, compiled, loop, pipeline, task, templates
 from tests.compiler.rewriter.workflows import (
@@ -42,11 +44,42 @@ def rewritten(obj: Json, chosen: RewriteOptions | None = None) -> Json:
     return result.obj
 
 
-@pytest.mark.parametrize("plugin", [PluginDelivery(), INLINE], ids=["none", "inline"])
-def test_rewritten_container_form_is_the_plugin_form(plugin: PluginDelivery) -> None:
+def with_policy(delivery: Delivery, *, timeout: str, retry: int) -> PluginDelivery:
+    profile = PluginProfile.parse(f"driverTimeout: '{timeout}'\ndriverRetry: {retry}")
+    return PluginDelivery(delivery=delivery, profile=profile)
+
+
+@pytest.mark.parametrize("retry", [0, 1, 3])
+@pytest.mark.parametrize("timeout", ["", "90s", "1h30m"])
+@pytest.mark.parametrize("delivery", list(Delivery))
+def test_rewritten_container_form_is_the_plugin_form(delivery: Delivery, timeout: str, retry: int) -> None:
+    plugin = with_policy(delivery, timeout=timeout, retry=retry)
     given_pipeline = pipeline({"a": task(), "each": loop(), "in": task("comp-import")})
     expected = compiled(given_pipeline, plugin=plugin)
     assert rewritten(driver_pods(), RewriteOptions(plugin=plugin)) == expected
+    assert violations(expected) == []
+    for name in (DAG_DRIVER, CONTAINER_DRIVER):
+        assert templates(expected)[name].get("timeout", "") == timeout
+        assert templates(expected)[name].get("retryStrategy", {"limit": "0"})["limit"] == str(retry)
+
+
+def test_timeout_and_retries_of_a_template_win_over_the_profile() -> None:
+    workflow = driver_pods()
+    own = {"timeout": "5s", "retryStrategy": {"limit": "2"}}
+    templates(workflow)[DAG_DRIVER].update(own)
+    templates(workflow)[CONTAINER_DRIVER]["retryStrategy"] = None
+    result = rewritten(workflow, options("driverTimeout: 10m\ndriverRetry: 3"))
+    assert {name: templates(result)[DAG_DRIVER][name] for name in own} == own
+    assert templates(result)[CONTAINER_DRIVER]["timeout"] == "10m"
+    assert templates(result)[CONTAINER_DRIVER]["retryStrategy"]["limit"] == "3"
+
+
+def test_converted_template_keeps_its_timeout_and_retries_when_the_profile_changes() -> None:
+    plain = rewritten(driver_pods())
+    assert not rewrite(plain, options("driverTimeout: 10m\ndriverRetry: 3")).changed
+    bound = rewritten(driver_pods(), options("driverTimeout: 10m\ndriverRetry: 3"))
+    assert not rewrite(bound, options("driverRetry: 9")).changed
+    assert not rewrite(bound, RewriteOptions()).changed
 
 
 def test_administrators_defaults_keep_their_types() -> None:

@@ -16,7 +16,14 @@ import pytest
 from compiler.rewriter.rewrite import RewriteOptions, rewrite
 from compiler.webhook.review import Answer, InvalidReviewError, Outcome, Policy, review
 from tests.compiler.pipelines import Json, templates
-from tests.compiler.rewriter.workflows import DAG_DRIVER, driver_arguments, driver_pods, options, submitted
+from tests.compiler.rewriter.workflows import (
+    CONTAINER_DRIVER,
+    DAG_DRIVER,
+    driver_arguments,
+    driver_pods,
+    options,
+    submitted,
+)
 from tests.compiler.webhook.reviews import OPTIONS, admission, admitted, response
 
 
@@ -60,6 +67,18 @@ def test_patch_is_minimal_guarded_and_in_order() -> None:
         ("add", "/spec/podSpecPatch"),
         ("add", "/spec/executorPlugins"),
     ]
+
+
+def test_timeout_and_retries_of_the_profile_come_with_the_patch() -> None:
+    workflow = submitted(driver_pods())
+    chosen = options("driverTimeout: 10m\ndriverRetry: 3")
+    stored = admitted(workflow, response(answered(admission(workflow), chosen=chosen).body))
+    assert stored == rewrite(workflow, chosen).obj
+    for name in (DAG_DRIVER, CONTAINER_DRIVER):
+        template = templates(stored)[name]
+        assert (template["timeout"], template["retryStrategy"]["limit"]) == ("10m", "3")
+    again = response(answered(admission(stored), chosen=options("driverRetry: 9")).body)
+    assert "patch" not in again
 
 
 def test_workflow_without_pod_metadata_gets_the_whole_map() -> None:
