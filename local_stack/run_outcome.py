@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from driver_plugin.system_logs.ending import ending_of_file
+from driver_plugin.system_logs.redaction import secret_texts
 from kfp_api.messages import PipelineTask
 from local_stack.data_directory import DataDirectory
 from local_stack.run_logs import link_logs
-from local_stack.run_report import show_tasks, shown_path, tail
+from local_stack.run_report import show_tasks, shown_path
 from local_stack.runner.nodes import Node, NodeType, Phase
 from local_stack.runner.pod_process import LocalPods
 from local_stack.terminal import Screen, duration_text, task_path
-
-_QUOTED_LINES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def _show_failure(screen: Screen, outcome: RunOutcome, driver_logs: Mapping[str,
     screen.line(screen.paint(f"task {name} failed: {_message(node, row)}", "failed"))
     log = outcome.pods.log_file(node.id)
     if log.exists():
-        for line in tail(log, _QUOTED_LINES):
+        for line in ending_of_file(log, secrets=_secrets(row)):
             screen.line(screen.paint(f"  | {line}", "dim"))
         screen.line(f"  task log    {shown_path(log)}")
     driver_log = node.outputs.get("driver-log-uri") or (driver_logs.get(row.task_id) if row else None)
@@ -99,6 +98,12 @@ def _message(node: Node, row: PipelineTask | None) -> str:
     told = row.status_metadata.message if row is not None and row.status_metadata is not None else ""
     ended_by_itself = node.exit_code is not None and "not found on this machine" not in node.message
     return told if told and ended_by_itself else node.message
+
+
+def _secrets(row: PipelineTask | None) -> frozenset[str]:
+    """What a task's inputs hold under secret-sounding names."""
+    inputs = row.input_parameters if row is not None else []
+    return secret_texts({entry.parameter_key: entry.value for entry in inputs})
 
 
 def _counted(number: int, noun: str) -> str:

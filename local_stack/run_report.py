@@ -5,7 +5,7 @@ Built from the rows of the KFP API, so that it shows what any client of KFP woul
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -176,12 +176,3 @@ def _short(text: str) -> str:
 def _listed(texts: Sequence[str]) -> str:
     shown = ", ".join(texts[:_LISTED])
     return shown if len(texts) <= _LISTED else f"{shown}, … ({len(texts)} in all)"
-
-
-def tail(path: Path, lines: int, *, keep: Callable[[str], bool] = bool) -> Iterable[str]:
-    """The last non-empty lines of a log file; nothing when it does not exist."""
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return ()
-    return [line for line in text.splitlines() if keep(line)][-lines:]

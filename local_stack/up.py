@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from driver_plugin.ready_file import ReadyFile
+from driver_plugin.system_logs.ending import ending_of_file
+from driver_plugin.system_logs.redaction import secret_texts
 from kfp_api.messages import Run
 from local_stack.data_directory import DataDirectory
 from local_stack.local_run import open_machine
@@ -143,6 +145,9 @@ class _Console:
             self.note(run, f"task {name} failed: {failure.message}")
             log = execution.pods.log_file(failure.id)
             if log.exists():
+                given = run.runtime_config.parameters if run.runtime_config else {}
+                for line in ending_of_file(log, secrets=secret_texts(given)):
+                    self.note(run, f"  | {line}")
                 self.note(run, f"task log {log}")
         del self._executions[run.run_id]
 

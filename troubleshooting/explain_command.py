@@ -72,13 +72,13 @@ async def explain_lines(
     """
     found = await find_run(source.client, run_text, namespace=namespace)
     pipeline = await RunView(source.client, found.run_id, cache=RunCache()).pipeline()
-    explainer = Explainer(source.client, source.logs, run=found, pipeline=pipeline, namespace=namespace)
+    explainer = Explainer(source, run=found, pipeline=pipeline, namespace=namespace)
     if task_text is None:
         task = await explainer.first_failure()
     else:
         task = await find_task(source.client, found, pipeline.spec, task_text)
     told = await explainer.explain(task)
-    return list(report(told, source.logs, data_directory=source.data_directory))
+    return list(report(told, source.logs))
 
 
 __all__ = ["TroubleError", "UsageError", "configure", "explain_lines", "run"]

@@ -5,12 +5,12 @@ where a cache hit came from, what was ignored. Nothing here reads all tasks of a
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from driver_plugin.drivers.facts import shown_value, source_text
 from driver_plugin.system_logs.redaction import HIDDEN, is_secret_key
 from driver_plugin.system_logs.store import LogStoreError, StoredLog
-from kfp_api.client import KfpApiClient
 from kfp_api.filters import Filter, Predicate, PredicateOperation
 from kfp_api.ir.load import Pipeline
 from kfp_api.ir.pipeline import TaskSpec
@@ -20,9 +20,10 @@ from propagation.state_rules import dependencies_of
 from resolver.scope import ROOT, ScopeError, ScopePath
 from troubleshooting.cache_history import Miss, explain_miss
 from troubleshooting.finding import FoundTask, row_at
-from troubleshooting.logs import DriverLogs
 from troubleshooting.reading import DriverLog, read_driver_log
 from troubleshooting.remedies import remedy_for
+from troubleshooting.source import Source
+from troubleshooting.task_logs import executor_pod
 
 _MAX_DEPTH: Final = 64
 _LOGS_READ: Final = 20
@@ -32,11 +33,15 @@ NOT_STARTED: Final = "NOT STARTED"
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """The first thing that went wrong: where, what, and the way out (``""`` when nobody knows one)."""
+    """The first thing that went wrong: where, what, and the way out (``""`` when nobody knows one).
+
+    ``output`` are the last lines of what the failed task printed, where its own code failed.
+    """
 
     task: str
     message: str
     advice: str
+    output: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,8 @@ class Explanation:
     cache: CacheFact | None = None
     driver_log: StoredLog | None = None
     driver_log_missing: str = ""
-    log: DriverLog | None = None
+    task_log: Path | None = None
+    """Output of a local run's executor."""
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -82,11 +88,10 @@ def label(name: str, index: int | None) -> str:
 class Explainer:
     """Explains tasks of one run."""
 
-    def __init__(
-        self, client: KfpApiClient, logs: DriverLogs, *, run: Run, pipeline: Pipeline, namespace: str = ""
-    ) -> None:
-        self._client = client
-        self._logs = logs
+    def __init__(self, source: Source, *, run: Run, pipeline: Pipeline, namespace: str = "") -> None:
+        self._client = source.client
+        self._logs = source.logs
+        self._task_logs = source.task_logs
         self._run = run
         self._pipeline = pipeline
         self._namespace = namespace
@@ -119,7 +124,7 @@ class Explainer:
             told,
             driver_log=stored,
             driver_log_missing=missing,
-            log=log,
+            task_log=self._task_logs.file_of(task.row, _workflow(log)) if task.row else None,
             warnings=tuple(dict.fromkeys(warnings)),
         )
 
@@ -200,15 +205,21 @@ class Explainer:
         """The first failure below a failed row, or its own."""
         first = await self._deepest_failure(row)
         message = first.status_metadata.message if first.status_metadata else ""
-        if not message:
+        started = bool(executor_pod(first))
+        log: DriverLog | None = None
+        if started or not message:
             self._logs.learn_from(first)
             found = FoundTask(scope_path=first.scope_path, row=first, iteration_index=first.iteration_index)
             _, log, _ = await self._log_of(found)
-            message = log.error if log is not None else ""
-        return _cause_of(
+        if not message and log is not None:
+            message = log.error
+        cause = _cause_of(
             label(first.name, first.iteration_index),
             message or "no message was recorded: the executor's pod ended without a word (evicted, killed?)",
         )
+        if not started:
+            return cause
+        return replace(cause, output=await self._task_logs.ending(first, _workflow(log)))
 
     async def _deepest_failure(self, row: PipelineTask) -> PipelineTask:
         failed = Predicate(
@@ -290,6 +301,11 @@ class Explainer:
         except ScopeError:
             return None  # a task of another version of the pipeline
         return last.task if last else None
+
+
+def _workflow(log: DriverLog | None) -> object:
+    """Name of the workflow that the log's call belongs to."""
+    return log.header.get("workflow") if log is not None else None
 
 
 def _cause_of(task: str, message: str) -> Cause:

@@ -1,27 +1,24 @@
 """An explanation as lines of text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from textwrap import wrap
 from typing import Final
 
 import orjson
 
-from kfp_api.messages import PipelineTask, TaskPodType
+from kfp_api.messages import PipelineTask
 from troubleshooting.explanation import Explanation, label
 from troubleshooting.logs import DriverLogs
+from troubleshooting.task_logs import executor_pod
 
 _WIDTH: Final = 100
 _INDENT: Final = 11
 _VALUE: Final = 60
 
 
-def report(told: Explanation, logs: DriverLogs, *, data_directory: Path | None = None) -> Iterator[str]:
-    """The lines, most important first: state, cause and way out; then the facts.
-
-    ``data_directory`` is the local stack's, where its executors' logs are files.
-    """
+def report(told: Explanation, logs: DriverLogs) -> Iterator[str]:
+    """The lines, most important first: state, cause and way out; then the facts."""
     run, row = told.run, told.task.row
     yield _fact("run", f"{run.display_name} ({run.run_id}), {run.state.value}")
     name = label(told.task.name, told.task.iteration_index)
@@ -31,6 +28,8 @@ def report(told: Explanation, logs: DriverLogs, *, data_directory: Path | None =
     if told.cause is not None:
         yield ""
         yield from _wrapped("cause", f"{told.cause.task}: {told.cause.message}")
+        for line in told.cause.output:
+            yield _fact("", f"| {line}")
         if told.cause.advice:
             yield from _wrapped("do this", told.cause.advice)
     yield ""
@@ -40,7 +39,7 @@ def report(told: Explanation, logs: DriverLogs, *, data_directory: Path | None =
     yield from _cache(told)
     for number, warning in enumerate(told.warnings):
         yield from _wrapped("" if number else "warnings", warning)
-    yield from _logs(told, logs, data_directory)
+    yield from _logs(told, logs)
 
 
 def _inputs(told: Explanation) -> Iterator[str]:
@@ -69,7 +68,7 @@ def _cache(told: Explanation) -> Iterator[str]:
         yield _fact("", f"  {one.what}: {_short(one.before)} before, {_short(one.now)} now")
 
 
-def _logs(told: Explanation, logs: DriverLogs, data_directory: Path | None) -> Iterator[str]:
+def _logs(told: Explanation, logs: DriverLogs) -> Iterator[str]:
     if told.driver_log is not None:
         yield _fact("driver log", logs.uri(told.driver_log))
         yield _fact(
@@ -77,24 +76,11 @@ def _logs(told: Explanation, logs: DriverLogs, data_directory: Path | None) -> I
         )
     elif told.driver_log_missing:
         yield from _wrapped("driver log", told.driver_log_missing)
-    pods = [
-        pod.name for pod in (told.task.row.pods if told.task.row else []) if pod.type is TaskPodType.EXECUTOR
-    ]
-    local = _local_log(told, data_directory, pods)
-    if local is not None:
-        yield _fact("task log", str(local))
-    elif pods:
-        yield _fact("task log", f"output of pod {pods[-1]}: kubectl logs {pods[-1]} -c main")
-
-
-def _local_log(told: Explanation, data_directory: Path | None, pods: Sequence[str]) -> Path | None:
-    """The output of a local run's executor, where there is one."""
-    workflow = told.log.header.get("workflow") if told.log is not None else None
-    if data_directory is None or not pods or not isinstance(workflow, str):
-        return None
-    # The workflow's name is text from a log: one step below the directory of all runs, or nothing.
-    path = data_directory / "runs" / Path(workflow).name / "pods" / Path(pods[-1]).name / "main.log"
-    return path if path.is_file() else None
+    pod = executor_pod(told.task.row) if told.task.row else ""
+    if told.task_log is not None:
+        yield _fact("task log", str(told.task_log))
+    elif pod:
+        yield _fact("task log", f"output of pod {pod}: kubectl logs {pod} -c main")
 
 
 def _took(row: PipelineTask | None) -> str:

@@ -19,6 +19,7 @@ from driver_plugin.system_logs.opening import open_store
 from kfp_api.client import KfpApiClient
 from kfp_api.credentials import Credentials, NoCredentials, TokenFileCredentials, TokenMode
 from troubleshooting.logs import DriverLogs
+from troubleshooting.task_logs import TaskLogs
 
 DEFAULT_DATA_DIRECTORY: Final = Path(".kfp-driver")
 
@@ -33,11 +34,11 @@ where it looks:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An open KFP API and its driver logs. ``data_directory`` is set for the local stack only."""
+    """An open KFP API, its driver logs, and the output of its executors."""
 
     client: KfpApiClient
     logs: DriverLogs
-    data_directory: Path | None = None
+    task_logs: TaskLogs
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -99,10 +100,12 @@ async def _remote(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     except ValueError as error:
         raise UsageError(f"--api-url: {error}") from error
     async with client:
-        logs = DriverLogs(
-            arguments.log_root or settings.log_root, open_root=partial(open_store, settings=settings)
+        open_root = partial(open_store, settings=settings)
+        yield Source(
+            client=client,
+            logs=DriverLogs(arguments.log_root or settings.log_root, open_root=open_root),
+            task_logs=TaskLogs(open_root=open_root),
         )
-        yield Source(client=client, logs=logs)
 
 
 @asynccontextmanager
@@ -128,10 +131,12 @@ async def _local(arguments: argparse.Namespace, environ: Mapping[str, str]) -> A
         host, port = runner.addresses[0][:2]
         settings = Settings.from_environ(environ)
         async with KfpApiClient(f"http://{host}:{port}") as client:
-            logs = DriverLogs(
-                arguments.log_root or str(data.driver_logs), open_root=partial(open_store, settings=settings)
+            open_root = partial(open_store, settings=settings)
+            yield Source(
+                client=client,
+                logs=DriverLogs(arguments.log_root or str(data.driver_logs), open_root=open_root),
+                task_logs=TaskLogs(open_root=open_root, data_directory=data.root),
             )
-            yield Source(client=client, logs=logs, data_directory=data.root)
     finally:
         await runner.cleanup()
 

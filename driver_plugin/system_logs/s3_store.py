@@ -98,6 +98,22 @@ class S3LogStore:
 
         return self._ask(f"read {self._shown(full)}", ask)
 
+    def end(self, key: str, *, limit: int) -> tuple[bytes, bool]:
+        """The object's last bytes, and whether they are all."""
+        full = self._full(key)
+
+        def ask(client: Any) -> tuple[bytes, bool]:
+            # Servers disagree on a range of an empty object; so its size first.
+            size = int(client.head_object(Bucket=self._target.bucket, Key=full)["ContentLength"])
+            if not size:
+                return b"", True
+            wanted = f"bytes={max(0, size - limit)}-"
+            answer = client.get_object(Bucket=self._target.bucket, Key=full, Range=wanted)
+            with answer["Body"] as body:
+                return bytes(body.read(limit)), size <= limit
+
+        return self._ask(f"read {self._shown(full)}", ask)
+
     def _ask(self, what: str, ask: Callable[[Any], _Answer]) -> _Answer:
         """One request; everything that boto3 raises becomes a :class:`LogStoreError`."""
         from boto3.exceptions import Boto3Error  # noqa: PLC0415 (import budget)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nlargest
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 LISTED: Final = 1000
 """Logs that one listing gives at most."""
@@ -77,6 +77,9 @@ class LogStore(Protocol):
     def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
         """The first ``limit`` bytes of a log; raises :class:`LogNotFoundError`."""
 
+    def end(self, key: str, *, limit: int) -> tuple[bytes, bool]:
+        """The last ``limit`` bytes of a file, and whether they are all; raises :class:`LogNotFoundError`."""
+
 
 class DirectoryLogStore:
     """Logs as files below an absolute directory. A file appears whole or not at all."""
@@ -110,10 +113,20 @@ class DirectoryLogStore:
 
     def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
         """The file's first bytes."""
+        with self._reading(key) as file:
+            return file.read(limit)
+
+    def end(self, key: str, *, limit: int) -> tuple[bytes, bool]:
+        """The file's last bytes."""
+        with self._reading(key) as file:
+            return end_of(file, limit)
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
         try:
             with path.open("rb") as file:
-                return file.read(limit)
+                yield file
         except FileNotFoundError:
             raise LogNotFoundError(f"there is no log {path}") from None
         except OSError as error:
@@ -132,6 +145,13 @@ class DirectoryLogStore:
             size=status.st_size,
             modified=datetime.fromtimestamp(status.st_mtime, UTC),
         )
+
+
+def end_of(file: BinaryIO, limit: int) -> tuple[bytes, bool]:
+    """The last ``limit`` bytes of an open file, and whether they are all of it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - limit))
+    return file.read(limit), size <= limit
 
 
 def oldest_first(logs: "list[StoredLog]") -> tuple[StoredLog, ...]:

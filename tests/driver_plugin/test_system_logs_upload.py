@@ -39,6 +39,9 @@ class FlakyStore:
     def get(self, key: str, *, limit: int = READ_LIMIT) -> bytes:
         raise AssertionError((key, limit))
 
+    def end(self, key: str, *, limit: int) -> tuple[bytes, bool]:
+        raise AssertionError((key, limit))
+
 
 def opening(*stores: LogStore) -> Open:
     """Opens the stores one after the other, the last one for ever."""

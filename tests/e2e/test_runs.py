@@ -97,7 +97,11 @@ def test_failed_task_fails_the_run_and_the_exit_task_learns_of_it(tmp_path: Path
     shown = finished.stdout + finished.stderr
     assert "task exit-handler-1/fail failed" in shown
     assert "exit status 3" in shown
-    assert "this went wrong" in shown
+    assert "  | this went wrong\n  task log" in shown
+    told = kfp_driver("explain", "latest", "--data-dir", tmp_path / "data", cwd=tmp_path).stdout
+    assert (
+        "cause      fail: failed to execute component: exit status 3\n           | this went wrong\n" in told
+    )
 
 
 def test_second_run_is_served_from_the_cache_until_an_input_changes(tmp_path: Path) -> None:

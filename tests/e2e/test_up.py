@@ -34,6 +34,7 @@ def test_kfp_client_submits_runs_that_are_executed_at_the_same_time(stack: Up, t
     ]
     states = [run.wait_for_run_completion(timeout=120).state for run in runs]
     assert states == ["SUCCEEDED", "SUCCEEDED", "FAILED"]
+    wait_until(lambda: "]    | this went wrong\n" in stack.output.read_text(encoding="utf-8"), stack)
     rows = stack.ask(lambda api: api.list_tasks(run_id=runs[0].run_id))
     (total,) = [one.value for row in rows.tasks if row.name == "ROOT" for one in row.output_parameters]
     assert total == 42

@@ -31,6 +31,8 @@ class Up:
 
     process: subprocess.Popen[bytes]
     data: Path
+    output: Path
+    """What it prints."""
     url: str
 
     def ask(self, question: Callable[[KfpApiClient], Awaitable[T]]) -> T:
@@ -90,7 +92,7 @@ def up(data: Path, *arguments: str) -> Iterator[Up]:
             assert process.poll() is None, output.read_text()
             assert time.monotonic() < end, output.read_text()
             time.sleep(0.02)
-        yield Up(process, data, json.loads(ready.read_text(encoding="utf-8"))["url"])
+        yield Up(process, data, output, json.loads(ready.read_text(encoding="utf-8"))["url"])
     finally:
         if process.poll() is None:
             process.kill()

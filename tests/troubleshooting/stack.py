@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from troubleshooting.explain_command import explain_lines
 from troubleshooting.logs import DriverLogs
 from troubleshooting.printing import print_lines
 from troubleshooting.source import Source
+from troubleshooting.task_logs import TaskLogs
 
 AGENT_TOKEN = "agent-token-canary-0123456789abcdef"
 Json = dict[str, Any]
@@ -91,10 +92,7 @@ class Stack:
 
     async def explain(self, run_id: str, task: str | None = None) -> str:
         """What ``kfp-driver explain`` prints; lines that were wrapped are joined."""
-        source = replace(
-            self.source,
-            logs=DriverLogs(self.source.logs.root, open_root=partial(open_store, settings=self.settings)),
-        )
+        source = _source(self.client, self.settings)
         printed = io.StringIO()
         print_lines(await explain_lines(source, run_id, task), printed)
         return " ".join(printed.getvalue().split())
@@ -175,6 +173,15 @@ class Driven:
         return [row async for row in self.stack.client.iterate_tasks(self.run_id)]
 
 
+def _source(client: KfpApiClient, settings: Settings) -> Source:
+    open_root = partial(open_store, settings=settings)
+    return Source(
+        client=client,
+        logs=DriverLogs(settings.log_root, open_root=open_root),
+        task_logs=TaskLogs(open_root=open_root),
+    )
+
+
 def _row_id(reply: Json) -> str:
     found = {entry["name"]: entry["value"] for entry in reply["node"]["outputs"]["parameters"]}
     return str(found["task-id"])
@@ -205,10 +212,7 @@ async def running(directory: Path, *, api_door: Any = None, **environ: str) -> A
             TestClient(TestServer(create_application(service))) as http,
             KfpApiClient(url) as client,
         ):
-            source = Source(
-                client=client,
-                logs=DriverLogs(settings.log_root, open_root=partial(open_store, settings=settings)),
-            )
+            source = _source(client, settings)
             yield Stack(
                 client=client,
                 http=http,

@@ -4,6 +4,7 @@ Oracle: the fingerprints that the driver put on the rows, and the change that ea
 """
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from tests.driver_plugin.drivers.pipelines import (
 from tests.troubleshooting.stack import Driven, Json, Stack, running
 from troubleshooting.cache_key import cache_key_of
 from troubleshooting.explain_command import explain_lines
-from troubleshooting.source import Source
 
 TRAIN = leaf(
     "exec-train",
@@ -174,7 +174,7 @@ async def test_explaining_reads_as_much_of_a_big_run_as_of_a_small_one(tmp_path:
             await big.container(f"train-{number}")
         for run in (small, big):
             async with KfpApiClient(stack.settings.api_url, observer=asked[run is big].append) as client:
-                await explain_lines(Source(client=client, logs=stack.source.logs), run.run_id, "train")
+                await explain_lines(replace(stack.source, client=client), run.run_id, "train")
 
     def of_rows(calls: list[ApiCall]) -> int:
         return sum(call.bytes for call in calls if call.operation in ("GetTask", "ListTasks"))
