@@ -8,33 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Table, insert, select
+from sqlalchemy import Column, ColumnElement, Row, Table, select
 
 from kfp_api.messages import ArtifactTask, IOType
 from local_stack.api_server.errors import InternalError, InvalidInputError, ResourceNotFoundError
 from local_stack.api_server.services import limits
+from local_stack.api_server.services.link_rows import NewLink, find_link, insert_link
 from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
-from local_stack.api_server.storage.encoding import json_text
 from local_stack.api_server.storage.fields import ARTIFACT_TASKS
 from local_stack.api_server.storage.links import Wire, chunks, link_wire
 from local_stack.api_server.storage.listing import PageRequest, read_page
-from local_stack.api_server.storage.schema import NO_ITERATION, artifact_tasks, artifacts, tasks
+from local_stack.api_server.storage.schema import artifact_tasks, artifacts, tasks
 from local_stack.api_server.storage.task_rows import require_task
-from local_stack.api_server.storage.transaction import Transaction, new_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewLink:
-    """A link between an artifact and a task that exist."""
-
-    artifact_id: str
-    task_id: str
-    run_id: str
-    type: IOType
-    key: str
-    task_name: str
-    iteration: int | None
+from local_stack.api_server.storage.transaction import Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,42 +95,6 @@ def list_artifact_tasks(tx: Transaction, scope: LinkScope, request: PageRequest)
         conditions.append(artifact_tasks.c.Type == scope.type.number)
     page = read_page(tx.connection, ARTIFACT_TASKS, scope=conditions, request=request)
     return page.answer("artifact_tasks", [link_wire(row) for row in page.rows])
-
-
-def find_link(tx: Transaction, link: NewLink) -> Row[Any] | None:
-    """The stored link with the identity of ``link``."""
-    return tx.connection.execute(
-        select(artifact_tasks).where(
-            artifact_tasks.c.ArtifactID == link.artifact_id,
-            artifact_tasks.c.TaskID == link.task_id,
-            artifact_tasks.c.Type == link.type.number,
-            artifact_tasks.c.Iteration == _stored_iteration(link),
-            artifact_tasks.c.ArtifactKey == link.key,
-        )
-    ).one_or_none()
-
-
-def insert_link(tx: Transaction, link: NewLink) -> None:
-    """Store a link that is known to be new."""
-    producer = {"task_name": link.task_name} if link.task_name else {}
-    if link.iteration is not None:
-        producer["iteration"] = str(link.iteration)
-    tx.connection.execute(
-        insert(artifact_tasks).values(
-            UUID=new_id(),
-            ArtifactID=link.artifact_id,
-            TaskID=link.task_id,
-            RunUUID=link.run_id,
-            Type=link.type.number,
-            Iteration=_stored_iteration(link),
-            Producer=json_text(producer),
-            ArtifactKey=link.key,
-        )
-    )
-
-
-def _stored_iteration(link: NewLink) -> int:
-    return NO_ITERATION if link.iteration is None else link.iteration
 
 
 def store_link(tx: Transaction, link: ArtifactTask) -> Row[Any]:

@@ -13,12 +13,8 @@ from sqlalchemy import insert, select
 from kfp_api.messages import Artifact, ArtifactType, CreateArtifactRequest, IOType
 from local_stack.api_server.errors import InvalidInputError, ResourceNotFoundError
 from local_stack.api_server.services import limits
-from local_stack.api_server.services.artifact_links import (
-    NewLink,
-    check_same_namespace,
-    find_link,
-    insert_link,
-)
+from local_stack.api_server.services.artifact_links import check_same_namespace
+from local_stack.api_server.services.link_rows import NewLink, find_link, insert_link
 from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
 from local_stack.api_server.storage.encoding import as_value, canonical_json

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from kfp_api.ir.load import InvalidPipelineError, pipeline_from_struct
 from kfp_api.messages import PRESERVED_STATES, PipelineTask
 from local_stack.api_server.services.artifact_links import store_link
-from local_stack.api_server.services.task_updates import apply_patch
+from local_stack.api_server.services.task_patches import apply_patch
 from local_stack.api_server.storage.links import chunks
 from local_stack.api_server.storage.schema import tasks
 from local_stack.api_server.storage.task_rows import TaskRow, find_task, hydrated, require_task

@@ -16,7 +16,7 @@ from local_stack.api_server.services.republish import republish_kept_outputs
 from local_stack.api_server.services.run_access import authorize_run
 from local_stack.api_server.services.run_states import run_history
 from local_stack.api_server.services.runs import set_run_columns
-from local_stack.api_server.services.task_updates import appended_history
+from local_stack.api_server.services.task_patches import appended_history
 from local_stack.api_server.storage.encoding import json_text
 from local_stack.api_server.storage.links import OUTPUT_NUMBERS, Wire, chunks
 from local_stack.api_server.storage.run_rows import require_run

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import select, update
 
 from kfp_api.messages import TaskState
-from local_stack.api_server.services.task_updates import appended_history
+from local_stack.api_server.services.task_patches import appended_history
 from local_stack.api_server.storage.encoding import json_text
 from local_stack.api_server.storage.links import chunks
 from local_stack.api_server.storage.schema import has_id, tasks

@@ -10,7 +10,7 @@ from local_stack.api_server.errors import (
 from local_stack.api_server.services.logical_key import logical_key
 from local_stack.api_server.services.run_access import authorize_run, run_namespace
 from local_stack.api_server.services.task_checks import check_task_body, check_task_fields
-from local_stack.api_server.services.task_updates import (
+from local_stack.api_server.services.task_patches import (
     stored_attributes,
     stored_pods,
     stored_status_metadata,
