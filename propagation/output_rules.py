@@ -6,7 +6,7 @@ and over rows in memory (:func:`climb_in_memory`, for the embedded server). It a
 the pipeline's selectors say that the parent gets something.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -209,16 +209,26 @@ def climb_in_memory(
     spec: PipelineSpec, task: PipelineTask, rows: Mapping[str, PipelineTask], batch: WriteBatch
 ) -> None:
     """:func:`climb` over rows by task id, which must hold the task's ancestors with their outputs."""
-    walk = climb(spec, task, batch)
-    answer: PipelineTask | None = None
-    while True:
-        try:
-            question = next(walk) if answer is None else walk.send(answer)
-        except StopIteration:
-            return
-        answer = rows.get(question.task_id)
-        if answer is None:
+
+    def read(question: Question) -> PipelineTask:
+        row = rows.get(question.task_id)
+        if row is None:
             raise PropagationError(f"parent task {question.task_id} not found for task {task.task_id}")
+        return row
+
+    answer_at_once(climb(spec, task, batch), read)
+
+
+def answer_at_once(
+    walk: Generator[Question, PipelineTask, None], read: Callable[[Question], PipelineTask]
+) -> None:
+    """Carry a walk of the rules to its end with rows that can be read without waiting."""
+    try:
+        question = next(walk)
+        while True:
+            question = walk.send(read(question))
+    except StopIteration:
+        return
 
 
 def missing_outputs(component: ComponentSpec, row: PipelineTask) -> bool:
