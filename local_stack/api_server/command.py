@@ -69,7 +69,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="ask every call but healthz for the bearer token in this file (default: ask nobody)",
     )
-    parser.add_argument(
+    beyond = parser.add_mutually_exclusive_group()
+    beyond.add_argument(
+        "--server-side-propagation",
+        action="store_true",
+        help="pass states and outputs of finished tasks on to the DAGs around them, for clients that do not",
+    )
+    beyond.add_argument(
         "--strict-upstream",
         action="store_true",
         help="for comparisons: do to rows what KFP's own server does, also where that loses data",
@@ -88,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         database=path_of_url(arguments.database),
         token=_token(arguments.token_file),
         strict_upstream=arguments.strict_upstream,
+        server_side_propagation=arguments.server_side_propagation,
         list_runs_full_view_max_page_size=_full_view_page_size(os.environ),
     )
     try:

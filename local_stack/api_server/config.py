@@ -36,6 +36,10 @@ class ServerConfig:
     writable, a bulk update may stop half-way, a repeated link is an error, a retry forgets input links and
     driver pods, an end time outlives a restart (spec KFP_API section 14, rules 1, 2, 4, 7, 13)."""
 
+    server_side_propagation: bool = False
+    """Pass the end of a task on to its ancestors, in the transaction that writes it (spec KFP_API 10, 14).
+    Clients that propagate themselves may go on doing so. Without effect with ``strict_upstream``."""
+
     terminal_run_enforcement: bool = True
     """Refuse writes to tasks, artifacts and links of finished runs (spec KFP_API 6.6)."""
 
@@ -52,6 +56,11 @@ class ServerConfig:
     def enforces_terminal_runs(self) -> bool:
         """Whether finished runs are immutable."""
         return self.terminal_run_enforcement and not self.strict_upstream
+
+    @property
+    def propagates(self) -> bool:
+        """Whether the server brings ancestors up to date."""
+        return self.server_side_propagation and not self.strict_upstream
 
     @property
     def full_view_page_size(self) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Row, Table, select
 
-from kfp_api.messages import ArtifactTask, IOType
+from kfp_api.messages import OUTPUT_LINK_TYPES, ArtifactTask, IOType
 from local_stack.api_server.errors import InternalError, InvalidInputError, ResourceNotFoundError
 from local_stack.api_server.services import limits
 from local_stack.api_server.services.link_rows import NewLink, find_link, insert_link
 from local_stack.api_server.services.run_access import authorize_run
+from local_stack.api_server.services.server_propagation import propagate_from
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
 from local_stack.api_server.storage.fields import ARTIFACT_TASKS
 from local_stack.api_server.storage.links import Wire, chunks, link_wire
@@ -42,7 +43,9 @@ def create_artifact_task(tx: Transaction, link: ArtifactTask | None) -> Wire:
     """
     if link is None:
         raise InvalidInputError("artifact_task is required")
-    return link_wire(store_link(tx, link))
+    stored = store_link(tx, link)
+    _propagate_late_outputs(tx, [link])
+    return link_wire(stored)
 
 
 def create_artifact_tasks_bulk(tx: Transaction, links: Sequence[ArtifactTask]) -> Wire:
@@ -58,7 +61,15 @@ def create_artifact_tasks_bulk(tx: Transaction, links: Sequence[ArtifactTask]) -
     if any(link.run_id != links[0].run_id for link in links):
         raise InvalidInputError("CreateArtifactTasksBulkRequest must use a single run_id")
     stored = [store_link(tx, link) for link in links]
+    _propagate_late_outputs(tx, links)
     return {"artifact_tasks": [link_wire(row) for row in stored]}
+
+
+def _propagate_late_outputs(tx: Transaction, links: Sequence[ArtifactTask]) -> None:
+    """Outputs of a cached task are linked after its row was created in its final state."""
+    outputs = [link for link in links if link.type in OUTPUT_LINK_TYPES]
+    if outputs:
+        propagate_from(tx, outputs[0].run_id, dict.fromkeys(link.task_id for link in outputs))
 
 
 def list_artifact_tasks(tx: Transaction, scope: LinkScope, request: PageRequest) -> Wire:

@@ -13,11 +13,10 @@ from sqlalchemy import select
 
 from kfp_api.ir.load import InvalidPipelineError, pipeline_from_struct
 from kfp_api.messages import PRESERVED_STATES, PipelineTask
-from local_stack.api_server.services.artifact_links import store_link
-from local_stack.api_server.services.task_patches import apply_patch
+from local_stack.api_server.services.server_propagation import store_batch
 from local_stack.api_server.storage.links import chunks
 from local_stack.api_server.storage.schema import tasks
-from local_stack.api_server.storage.task_rows import TaskRow, find_task, hydrated, require_task
+from local_stack.api_server.storage.task_rows import TaskRow, find_task, hydrated
 from local_stack.api_server.storage.transaction import Transaction
 from propagation.batch import WriteBatch
 from propagation.errors import PropagationError
@@ -50,10 +49,7 @@ def republish_kept_outputs(
             climb_in_memory(spec, task, rows, batch)
         except PropagationError as error:
             _log.warning("outputs not republished", run_id=run_id, task_id=task.task_id, reason=str(error))
-    for link in batch.links:
-        store_link(tx, link)
-    for task_id, patch in batch.patches.items():
-        apply_patch(tx, require_task(tx.connection, task_id), patch)
+    store_batch(tx, batch)
 
 
 def _kept_children(tx: Transaction, parent_ids: Collection[str]) -> list[TaskRow]:

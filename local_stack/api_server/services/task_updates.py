@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from kfp_api.messages import PipelineTask
 from local_stack.api_server.errors import ApiError, InvalidInputError
 from local_stack.api_server.services.run_access import authorize_run
+from local_stack.api_server.services.server_propagation import propagate_from
 from local_stack.api_server.services.task_checks import check_task_body
 from local_stack.api_server.services.task_patches import apply_patch
 from local_stack.api_server.storage.links import Wire
@@ -26,6 +27,7 @@ def update_task(tx: Transaction, run_id: str, task_id: str, patch: PipelineTask)
     if row.RunUUID != run_id:
         raise InvalidInputError("Task run_id in path parameter does not match the existing task run_id")
     apply_patch(tx, row, patch)
+    propagate_from(tx, run_id, [task_id])
     return hydrated_task(tx.connection, require_task(tx.connection, task_id))
 
 
@@ -54,6 +56,7 @@ def update_tasks_bulk(tx: Transaction, run_id: str, patches: Mapping[str, Pipeli
             # KFP's own server has one transaction per task: what came before the failure stays.
             error.keeps_writes = tx.config.strict_upstream
             raise
+    propagate_from(tx, run_id, ids)
     updated = [require_task(tx.connection, task_id) for task_id in ids]
     return {"tasks": dict(zip(ids, hydrated(tx.connection, updated), strict=True))}
 

@@ -9,6 +9,7 @@ from local_stack.api_server.errors import (
 )
 from local_stack.api_server.services.logical_key import logical_key
 from local_stack.api_server.services.run_access import authorize_run, run_namespace
+from local_stack.api_server.services.server_propagation import propagate_from
 from local_stack.api_server.services.task_checks import check_task_body, check_task_fields
 from local_stack.api_server.services.task_patches import (
     stored_attributes,
@@ -86,6 +87,7 @@ def create_task(tx: Transaction, run_id: str, task: PipelineTask | None) -> Wire
             LogicalKey=key,
         )
     )
+    propagate_from(tx, run_id, [task_id])
     return fresh_task(require_task(tx.connection, task_id))
 
 

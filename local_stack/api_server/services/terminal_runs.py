@@ -44,6 +44,11 @@ def refuse_create_when_terminal(tx: Transaction, run_id: str, what: str) -> None
         )
 
 
+def is_closed(tx: Transaction, run_id: str) -> bool:
+    """Whether writes to tasks, artifacts and links of the run are refused."""
+    return _blocking_state(tx, run_id) is not None
+
+
 def _blocking_state(tx: Transaction, run_id: str) -> str | None:
     run = tx.connection.execute(
         select(run_details.c.State, run_details.c.FinishedAtInSec).where(has_id(run_details, run_id))

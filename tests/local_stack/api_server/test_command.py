@@ -41,6 +41,7 @@ def test_help_teaches(capfd: pytest.CaptureFixture[str]) -> None:
         "--ready-file",
         "--token-file",
         "--strict-upstream",
+        "--server-side-propagation",
         "openapi.json",
         "/metrics",
         "kfp.Client",
