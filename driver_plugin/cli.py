@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any, Final, NamedTuple, NoReturn
 
 
@@ -27,6 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS: Final = (
     Command("serve", "driver_plugin.serve", "run the driver service that Argo's agent calls"),
+    Command("wait-ready", "driver_plugin.wait_ready", "wait until the driver service of this pod is ready"),
     Command(
         "compile", "compiler.command", "compile a KFP pipeline to an Argo Workflow with plugin templates"
     ),
@@ -91,6 +91,9 @@ class _CommandParser(argparse.ArgumentParser):
 
 
 def _overview() -> argparse.ArgumentParser:
+    # Slower to import than all that `wait-ready` needs.
+    from importlib.metadata import version  # noqa: PLC0415
+
     width = max(len(command.name) for command in COMMANDS)
     listing = "\n".join(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
     parser = argparse.ArgumentParser(
