@@ -20,6 +20,8 @@ _HEALTH_PORT: Final = 10791
 _ARGO_USER: Final = 8737
 """Argo writes the agent's token for this user id."""
 
+_WAIT_READY: Final = ("kfp-driver", "wait-ready", "--timeout=25")
+
 _RESOURCES: Final = {
     "serve": {
         "requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "16Mi"},
@@ -71,6 +73,8 @@ def _container(profile: PluginProfile, run_id: str) -> Json:
             {"name": "health", "containerPort": _HEALTH_PORT},
         ],
         "env": _environment(profile, run_id),
+        # Argo's agent, the next container, is started when the API listens; it would not retry for long.
+        "lifecycle": {"postStart": {"exec": {"command": list(_WAIT_READY)}}},
         "startupProbe": {**_probe("/healthz"), "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 5},
         "livenessProbe": {

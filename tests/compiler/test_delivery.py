@@ -92,6 +92,9 @@ def test_plugin_is_named_and_asks_for_no_account_of_its_own() -> None:
     assert container["name"] == "driver-plugin"
     assert [port["containerPort"] for port in container["ports"]] == [10790, 10791]
     assert container["args"] == ["serve"]
+    assert container["lifecycle"] == {
+        "postStart": {"exec": {"command": ["kfp-driver", "wait-ready", "--timeout=25"]}}
+    }
 
 
 def test_run_id_waits_for_submission() -> None:

@@ -4,14 +4,20 @@ Oracles: ``kubectl kustomize`` (the builds), Argo's validation of executor plugi
 service's own settings (ports, variable names).
 """
 
+import argparse
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
+from compiler.profile import PluginProfile
+from compiler.sidecar import executor_plugin
+from driver_plugin import wait_ready
+from driver_plugin.cli import COMMANDS
 from driver_plugin.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
@@ -64,6 +70,34 @@ def test_sidecar_ports_are_the_services_own_with_the_api_first() -> None:
     assert ports == [settings.port, settings.health_port]
     probes = [sidecar()[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "readiness", "liveness")]
     assert set(probes) == {settings.health_port}
+
+
+def test_agent_is_held_back_until_the_service_is_ready_in_both_forms() -> None:
+    """Argo starts its own container after the plugins', and the kubelet waits for the hook."""
+    hook = sidecar()["lifecycle"]
+    declared = executor_plugin(PluginProfile(), run_id="r")["spec"]["sidecar"]["container"]
+    assert declared["lifecycle"] == hook
+    program, name, *options = hook["postStart"]["exec"]["command"]
+    assert program == "kfp-driver"
+    (command,) = [one for one in COMMANDS if one.name == name]
+    assert command.module == wait_ready.__name__
+    parser = argparse.ArgumentParser()
+    wait_ready.configure(parser)
+    waiting = parser.parse_args(options)
+    assert waiting.health_port == sidecar()["startupProbe"]["httpGet"]["port"]
+    probe = sidecar()["startupProbe"]
+    assert waiting.timeout < probe["periodSeconds"] * probe["failureThreshold"]
+
+
+@pytest.mark.parametrize("version", ["1.28.0", "1.32.0", "1.34.0"])
+def test_sidecar_makes_a_valid_pod(version: str) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "agent"},
+        "spec": {"containers": [sidecar()], "volumes": [{"name": "var-run-argo", "emptyDir": {}}]},
+    }
+    kubernetes_validate.validate(pod, version, strict=True)
 
 
 def test_sidecar_variables_exist_in_the_settings() -> None:
