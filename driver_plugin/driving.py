@@ -16,6 +16,7 @@ from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.errors import ConfigurationError
 from driver_plugin.metrics import Metrics
+from driver_plugin.own_account import OwnAccount
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.credentials import Credentials, NoCredentials, TokenFileCredentials, TokenMode
@@ -81,12 +82,13 @@ class BackgroundDrivers:
         return drivers
 
 
-def _credentials(settings: Settings) -> Credentials:
+def _credentials(settings: Settings) -> Credentials | OwnAccount:
+    """What proves who the service is; an account whose tokens are to be requested, once there are clients."""
     match settings.token_mode:
         case "none":
             return NoCredentials()
         case "tokenrequest":
-            raise ConfigurationError("KFP_TOKEN_MODE=tokenrequest is not supported; use run, base or none")
+            return OwnAccount.read()
         case mode:
             run_token, base_token = Path(settings.token_path), Path(settings.base_token_path)
             return TokenFileCredentials(run_token, base_token, mode=TokenMode(mode))

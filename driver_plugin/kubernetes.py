@@ -1,11 +1,11 @@
 """The few Kubernetes calls that drivers need, as plain REST (spec PODSPEC 12).
 
-ConfigMaps, Secrets and Workflows are read, claims are created, read and deleted, access is reviewed; nothing
-is listed or watched. Every request has its own time-out. What may be repeated is tried again after connection
-errors, 429 and 5xx; the creation of a claim only where the server cannot have acted (connection refused, 429,
-503), and callers use deterministic names, so that a 409 after a lost answer is recognised. The projected
-token file is read again every minute. This is the only module that knows the HTTP library's exceptions for
-Kubernetes.
+ConfigMaps, Secrets and Workflows are read, claims are created, read and deleted, access is reviewed, tokens
+are requested; nothing is listed or watched. Every request has its own time-out. What may be repeated is
+tried again after connection errors, 429 and 5xx; the creation of a claim only where the server cannot have
+acted (connection refused, 429, 503), and callers use deterministic names, so that a 409 after a lost answer
+is recognised. The projected token file is read again every minute. This is the only module that knows the
+HTTP library's exceptions for Kubernetes.
 """
 
 import base64
@@ -14,7 +14,8 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,8 +25,8 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from driver_plugin.errors import DriverError
+from driver_plugin.own_account import SERVICE_ACCOUNT
 
-_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN_AGE_SECONDS: Final = 60.0
 _ATTEMPTS: Final = 4
 _LONGEST_WAIT_SECONDS: Final = 4.0
@@ -72,6 +73,14 @@ class AccessReview:
 
     allowed: bool
     reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestedToken:
+    """A token that Kubernetes issued."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
 
 
 class TokenFile:
@@ -130,7 +139,7 @@ class KubernetesClient:
 
     @classmethod
     def in_cluster(
-        cls, environ: Mapping[str, str] = os.environ, *, directory: Path = _SERVICE_ACCOUNT
+        cls, environ: Mapping[str, str] = os.environ, *, directory: Path = SERVICE_ACCOUNT
     ) -> Self | None:
         """The client of the pod's own service account; ``None`` outside a cluster."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
@@ -215,6 +224,27 @@ class KubernetesClient:
         # Only an explicit yes is one: an authorizer that could not decide says allowed: false, too.
         reason = status.get("reason") or status.get("evaluationError") or ""
         return AccessReview(allowed=status.get("allowed") is True, reason=str(reason))
+
+    async def create_token(
+        self, namespace: str, account: str, *, audience: str, lifetime_seconds: int, secret: str = ""
+    ) -> RequestedToken:
+        """A token of a service account for one audience; it dies with ``secret``, if one is named."""
+        spec: dict[str, Any] = {"audiences": [audience], "expirationSeconds": lifetime_seconds}
+        if secret:
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Secret", "name": secret}
+        document = await self._request(
+            "POST",
+            f"{_core(namespace, 'serviceaccounts', account)}/token",
+            body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+        )
+        try:
+            status = document["status"]
+            token, expires = status["token"], datetime.fromisoformat(status["expirationTimestamp"])
+        except (KeyError, TypeError, ValueError):
+            token, expires = "", None
+        if not isinstance(token, str) or not token or expires is None or expires.tzinfo is None:
+            raise KubernetesError("the answer to a TokenRequest has no token with an end") from None
+        return RequestedToken(token=token, expires_at=expires)
 
     async def _request(
         self, method: str, path: str, *, body: object = None, repeatable: bool = True

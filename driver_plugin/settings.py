@@ -96,7 +96,9 @@ class Settings(BaseModel):
     """Base-audience token file, for the few calls that need it; optional."""
 
     token_mode: Literal["run", "base", "tokenrequest", "none"] = Field("run", alias="KFP_TOKEN_MODE")
-    """Which credential goes to the KFP API: `run`, `base`, `tokenrequest` or `none`."""
+    """Which credential goes to the KFP API. `run` and `base` take the mounted token files; `tokenrequest`
+    asks Kubernetes for tokens of the pod's own service account, one for each run, where none can be mounted
+    (Argo 4.0), which needs `create` on `serviceaccounts/token` of that account; `none` sends nothing."""
 
     token_audience_base: str = Field("pipelines.kubeflow.org", alias="KFP_TOKEN_AUDIENCE_BASE")
     """Audience base; must equal the API server's `TOKEN_REVIEW_AUDIENCE`."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
+from driver_plugin.drivers.token_requests import requested_credentials
+from driver_plugin.errors import ConfigurationError
 from driver_plugin.hooks.loading import PluginLoader
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
+from driver_plugin.own_account import OwnAccount
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog, current_log
@@ -41,10 +44,23 @@ class OpenDrivers:
 
 @asynccontextmanager
 async def open_drivers(
-    settings: Settings, metrics: Metrics, *, credentials: Credentials, trust: ssl.SSLContext | bool
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    credentials: Credentials | OwnAccount,
+    trust: ssl.SSLContext | bool,
 ) -> AsyncIterator[OpenDrivers]:
-    """Open the clients, and close them at the end."""
+    """Open the clients, and close them at the end; tokens of an account are requested from Kubernetes."""
     async with AsyncExitStack() as stack:
+        kubernetes = KubernetesClient.in_cluster()
+        if kubernetes is not None:
+            await stack.enter_async_context(kubernetes)
+        if isinstance(credentials, OwnAccount):
+            if kubernetes is None:
+                raise ConfigurationError("KFP_TOKEN_MODE: tokenrequest works inside a cluster only")
+            credentials = requested_credentials(
+                kubernetes, credentials, audience_base=settings.token_audience_base
+            )
         client = KfpApiClient(
             settings.api_url,
             credentials=credentials,
@@ -53,9 +69,6 @@ async def open_drivers(
             observer=_observer(metrics),
         )
         await stack.enter_async_context(client)
-        kubernetes = KubernetesClient.in_cluster()
-        if kubernetes is not None:
-            await stack.enter_async_context(kubernetes)
         plugins = await stack.enter_async_context(PluginLoader(settings))
         # A mounted configuration is one namespace's; the central service serves many.
         mounted = Path(settings.launcher_config_dir) if settings.caller_auth == "agent-token" else None
