@@ -38,8 +38,11 @@ from driver_plugin.system_logs import standard_output
 DRAIN_SECONDS: Final = 20.0
 """After a stop signal: how long calls at work may take to end."""
 
-FLUSH_SECONDS: Final = 5.0
-"""After that: how long logs may take to be uploaded. Both stay below a pod's 30 s of grace."""
+FLUSH_SECONDS: Final = 20.0
+"""After that: how long logs may take to be uploaded."""
+
+STOP_SECONDS: Final = 25.0
+"""How long both may take together: less than a pod's 30 s of grace."""
 
 _EPILOG: Final = """\
 examples:
@@ -169,7 +172,8 @@ async def _stop(service: Service) -> None:
     logger.info("stopping")
     started = time.monotonic()
     await service.invocations.drain(DRAIN_SECONDS)
-    await service.uploader.flush(FLUSH_SECONDS)
+    left = STOP_SECONDS - (time.monotonic() - started)
+    await service.uploader.flush(min(left, FLUSH_SECONDS))
     logger.info("stopped", seconds=round(time.monotonic() - started, 3))
 
 

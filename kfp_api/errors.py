@@ -8,6 +8,8 @@ call may succeed later; ``may_have_been_processed`` whether the server could hav
 from http import HTTPStatus
 from typing import ClassVar, Final
 
+from kfp_api.shortening import beginning
+
 _TEXT_LIMIT: Final = 500
 _FAILED_PRECONDITION: Final = 9
 _CLIENT_CLOSED_REQUEST: Final = 499
@@ -136,7 +138,7 @@ def _status_document(document: object) -> tuple[int | None, str]:
     if isinstance(details, list) and details and isinstance(details[0], dict):
         message = details[0].get("message") or message
     text = message if isinstance(message, str) else ""
-    return (code if isinstance(code, int) else None), text[:_TEXT_LIMIT]
+    return (code if isinstance(code, int) else None), beginning(text, _TEXT_LIMIT)
 
 
 def _reason(status: int) -> str:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from kfp_api.shortening import beginning
 from resolver.cel_values import CelConversion
 from resolver.errors import ExpressionError
 from resolver.values import InvalidValueError, parse_json
@@ -206,7 +207,7 @@ def evaluation_message(message: str) -> str:
         if pattern.match(text):
             text = pattern.sub(replacement, text, count=1)
             break
-    return _OWN_CALL.sub(lambda match: match[0].lower(), text)[:_MESSAGE_LIMIT]
+    return beginning(_OWN_CALL.sub(lambda match: match[0].lower(), text), _MESSAGE_LIMIT)
 
 
 def compile_message(message: str) -> str:
@@ -216,7 +217,7 @@ def compile_message(message: str) -> str:
     first = message.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ").split("\n", 1)[0]
     for name, own in _OWN_FUNCTIONS.items():
         first = first.replace(f"'{own}'", f"'{name}'")
-    return first.removesuffix(" [INVALID_ARGUMENT]")[:_MESSAGE_LIMIT]
+    return beginning(first.removesuffix(" [INVALID_ARGUMENT]"), _MESSAGE_LIMIT)
 
 
 def _to_int(value: str | float) -> int:

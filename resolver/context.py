@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec, TaskSpec, TriggerStrategy
 from kfp_api.messages import IOProducer, IOType, PipelineTask
+from kfp_api.shortening import beginning
 from resolver.errors import ResolutionError
 from resolver.expressions import ExpressionEngine
 from resolver.parent_inputs import ParentParameters
@@ -126,5 +127,4 @@ _SPEC_TEXT_LIMIT: Final = 300
 
 def shortened(text: str) -> str:
     """A piece of the pipeline for an error text: one line of bounded length."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SPEC_TEXT_LIMIT else f"{line[:_SPEC_TEXT_LIMIT]}…"
+    return beginning(re.sub(r"\s+", " ", text), _SPEC_TEXT_LIMIT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from driver_plugin.drivers.facts import shown_value, source_text
-from driver_plugin.system_logs.redaction import HIDDEN, is_secret_key
+from driver_plugin.system_logs.redaction import hide_secret_values, is_secret_key
 from driver_plugin.system_logs.store import LogStoreError, StoredLog
 from kfp_api.filters import Filter, Predicate, PredicateOperation
 from kfp_api.ir.load import Pipeline
@@ -340,7 +340,7 @@ def _inputs(row: PipelineTask) -> tuple[InputFact, ...]:
     facts = {
         entry.parameter_key: InputFact(
             name=entry.parameter_key,
-            value=HIDDEN if is_secret_key(entry.parameter_key) else shown_value(entry.value),
+            value=shown_value(hide_secret_values({entry.parameter_key: entry.value})[entry.parameter_key]),
             source="parameter of the run"
             if row.type is TaskType.ROOT
             else source_text(entry.type, entry.producer),

@@ -7,6 +7,7 @@ from typing import Final
 
 import orjson
 
+from driver_plugin.system_logs.redaction import redact
 from kfp_api.messages import PipelineTask
 from troubleshooting.explanation import Explanation, label
 from troubleshooting.logs import DriverLogs
@@ -94,14 +95,16 @@ def _fact(name: str, text: str) -> str:
 
 
 def _wrapped(name: str, text: str) -> Iterator[str]:
-    lines = [part for line in text.splitlines() for part in wrap(line, _WIDTH, break_long_words=False)] or [
-        ""
-    ]
+    # What is printed is filtered line by line: too late for what stands on several.
+    lines = [
+        part for line in redact(text).splitlines() for part in wrap(line, _WIDTH, break_long_words=False)
+    ] or [""]
     for number, line in enumerate(lines):
         yield _fact("" if number else name, line)
 
 
 def _short(text: str) -> str:
+    text = redact(text)
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
 
 

@@ -23,6 +23,7 @@ from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.requests import WorkflowMetadata
 from driver_plugin.errors import ArgumentError, ForbiddenError
 from driver_plugin.settings import Settings
+from driver_plugin.system_logs.redaction import redact
 
 ARGS_VERSION: Final = "1"
 """Version of the argument table that this service speaks."""
@@ -248,6 +249,11 @@ def driver_type_of(args: Mapping[str, Any]) -> DriverType | None:
     return DriverType(value) if isinstance(value, str) and value in DriverType.__members__ else None
 
 
+def _quoted(text: str) -> str:
+    """The beginning of a text; filtered before the cut, because half a credential looks like none."""
+    return redact(text)[:64]
+
+
 def _call_type(args: Mapping[str, Any]) -> DriverType:
     if args.get("type") is None:
         raise ArgumentError("--type is required but was not provided")
@@ -255,7 +261,7 @@ def _call_type(args: Mapping[str, Any]) -> DriverType:
     known = driver_type_of({"type": text})
     if known is None:
         raise ArgumentError(
-            f'unknown driver type "{text[:64]}", must be one of {", ".join(DriverType.__members__)}'
+            f'unknown driver type "{_quoted(text)}", must be one of {", ".join(DriverType.__members__)}'
         )
     return known
 
@@ -264,7 +270,7 @@ def _check_version(args: Mapping[str, Any]) -> None:
     version = as_string(args, "args_version") or ARGS_VERSION
     if version != ARGS_VERSION:
         raise ArgumentError(
-            f'unknown args_version "{version[:64]}": this service speaks version {ARGS_VERSION}'
+            f'unknown args_version "{_quoted(version)}": this service speaks version {ARGS_VERSION}'
         )
 
 
@@ -281,21 +287,21 @@ def _check_required(args: Mapping[str, Any], call_type: DriverType) -> None:
 def _identifier(args: Mapping[str, Any], name: str) -> str:
     text = as_string(args, name)
     if text and not _ID.fullmatch(text):
-        raise ArgumentError(f'invalid {name} value "{text[:64]}"')
+        raise ArgumentError(f'invalid {name} value "{_quoted(text)}"')
     return text
 
 
 def _pipeline_name(args: Mapping[str, Any]) -> str:
     text = as_string(args, "pipeline_name")
     if ".." in text.split("/") or _CONTROL.search(text):
-        raise ArgumentError(f'invalid pipeline_name value "{text[:64]}"')
+        raise ArgumentError(f'invalid pipeline_name value "{_quoted(text)}"')
     return text
 
 
 def _task_name(args: Mapping[str, Any]) -> str:
     text = as_string(args, "task_name")
     if "/" in text or ".." in text or _CONTROL.search(text):
-        raise ArgumentError(f'invalid task_name value "{text[:64]}"')
+        raise ArgumentError(f'invalid task_name value "{_quoted(text)}"')
     return text
 
 
@@ -341,7 +347,7 @@ def _ignored(args: Mapping[str, Any]) -> list[str]:
     unread = args.keys() - _READ - _OUTPUT_PATHS - _METADATA_STORE
     unknown = sorted(name for name in unread if not name.startswith(_GRPC_ENDPOINT))
     if unknown:
-        names = [name[:64] for name in unknown[:20]]
+        names = [_quoted(name) for name in unknown[:20]]
         warnings.append(f"unknown arguments; ignored: {', '.join(names)}")
     return warnings
 

@@ -13,6 +13,7 @@ import orjson
 
 from driver_plugin.argo.requests import RequestError, load_json
 from driver_plugin.errors import ArgumentError
+from driver_plugin.system_logs.redaction import redact
 
 MAX_JSON_ARGUMENT: Final = 1 << 20
 """Bytes of one JSON-typed argument (spec DRIVER 15)."""
@@ -115,7 +116,7 @@ def refuse_placeholder(name: str, text: str) -> None:
 def _invalid(name: str, value: Any) -> ArgumentError:
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     if len(text) > _QUOTED:
-        text = text[:_QUOTED] + "..."
+        text = redact(text)[:_QUOTED] + "..."  # filtered before the cut: half a credential looks like none
     return ArgumentError(f'invalid {name} value "{text}"')
 
 

@@ -30,7 +30,7 @@ def evaluate_condition(
         literals = {text for pair in _LITERAL.findall(expression) for text in pair}
         log.hide({"secret": sorted(literals - inputs.parameter_values.keys())})
     # Before the evaluation, which may fail over them.
-    log.debug("condition values", values=shown_values(values))
+    log.debug("condition values", values=shown_values(log.hide_in(values)))
     outcome = engine.condition(expression, inputs)
     log.info("condition evaluated", expression=expression, outcome=outcome)
     return outcome

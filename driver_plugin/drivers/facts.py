@@ -7,6 +7,7 @@ same facts from the stored rows; the words for sources are in one place, here.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from driver_plugin.system_logs.redaction import redact
 from kfp_api.messages import IOProducer, IOType
 from kfp_api.wire import UNSET
 from resolver.inputs import ResolvedInputs
@@ -58,7 +59,8 @@ def shown_value(value: Any) -> Any:
     text = value if isinstance(value, str) else go_json(value)
     if len(text) <= VALUE_LIMIT:
         return value
-    return f"{text[:VALUE_LIMIT]}… ({len(text)} characters)"
+    # Filtered before the cut: half a credential looks like none.
+    return f"{redact(text)[:VALUE_LIMIT]}… ({len(text)} characters)"
 
 
 def _ids(artifacts: Iterable[Any]) -> str:

@@ -51,7 +51,7 @@ async def resolve_task_inputs(work: Invocation) -> TaskInputs:
     work.log.info("inputs resolved", **sources(resolved))
     executor_inputs = await build_executor_inputs(context, resolved)
     work.log.hide(executor_inputs.parameter_values)
-    work.log.debug("input values", values=shown_values(executor_inputs.parameter_values))
+    work.log.debug("input values", values=shown_values(work.log.hide_in(executor_inputs.parameter_values)))
     try:
         condition = evaluate_condition(
             place.task, executor_inputs, engine=work.services.expressions, log=work.log

@@ -16,6 +16,7 @@ from driver_plugin.argo.arguments import DriverCall
 from driver_plugin.argo.requests import WorkflowMetadata
 from driver_plugin.system_logs.capture import InvocationLog
 from driver_plugin.system_logs.location import new_invocation_id, object_key
+from driver_plugin.system_logs.redaction import redact
 from driver_plugin.system_logs.standard_output import emitter
 from driver_plugin.system_logs.upload import LogUploader
 
@@ -91,7 +92,7 @@ def _fingerprint(value: dict[str, Any] | None) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text[:_TEXT_LIMIT]
+    return redact(text)[:_TEXT_LIMIT]
 
 
 def _driver_version() -> str:

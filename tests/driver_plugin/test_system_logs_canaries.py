@@ -58,6 +58,8 @@ LOOK = {
     "account key": "DefaultEndpointsProtocol=https;AccountKey=cnry26==;",
     "docker configuration": '{"auths":{"registry":{"auth":"cnry27"}}}',
     "aws secret": "aws_secret_access_key=cnry28/cnry28",
+    "token where an argument is cut": f"{'w' * 49} npm_cnry29abcdefghijklmnopqrstuv",
+    "token where a value is cut": f"{'w' * 241} npm_cnry33abcdefghijklmnopqrstuv",
 }
 """Secrets that are known by their look, under harmless names."""
 
@@ -112,15 +114,19 @@ def printed() -> Iterator[io.StringIO]:
     logging.getLogger().setLevel(logging.WARNING)
 
 
+_KEPT = 500
+"""Characters of an answer's text that the client keeps."""
 _QUOTED = itertools.cycle(LOOK.values())
 
 
 @web.middleware
 async def indiscreet(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """An API that quotes the caller's credential when it refuses a lookup."""
+    """An API that quotes the caller's credential when it refuses a lookup, and more than a client keeps."""
     if request.path.endswith("tasks:findCached"):
-        quoted = f"no access for {request.headers.get('Authorization')}, {next(_QUOTED)}"
-        return web.json_response({"code": 7, "message": quoted}, status=500)
+        secret = next(_QUOTED)
+        quoted = f"no access for {request.headers.get('Authorization')}, {secret} "
+        cut_within = quoted + "and " * ((_KEPT - 10 - len(quoted)) // 4) + secret
+        return web.json_response({"code": 7, "message": cut_within}, status=500)
     return await handler(request)
 
 
