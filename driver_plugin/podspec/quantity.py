@@ -9,6 +9,7 @@ from decimal import ROUND_UP, Context, Decimal
 from typing import Final
 
 from driver_plugin.podspec.errors import QuantityError
+from kfp_api.shortening import beginning
 
 _QUANTITY: Final = re.compile(
     r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))"
@@ -73,7 +74,7 @@ def _no_quantity(text: str) -> QuantityError:
     # The reason is Kubernetes' own text, which people search for.
     starts_well = re.match(r"[+-]?\.?[0-9]", text)
     reason = ": unable to parse quantity's suffix" if starts_well else ""
-    return QuantityError(f'"{text[:_MAX_TEXT]}" is not a quantity such as 500m, 2 or 1.5Gi{reason}')
+    return QuantityError(f'"{beginning(text, _MAX_TEXT)}" is not a quantity such as 500m, 2 or 1.5Gi{reason}')
 
 
 def _rounded(value: Decimal) -> Decimal:
