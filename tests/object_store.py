@@ -80,6 +80,7 @@ class StoreDoor:
         if self.mood == "down":
             assert request.transport is not None
             request.transport.abort()
+            return web.Response()  # which nobody reads
         if self.mood == "slow":
             await self.released.wait()
         if self.mood in _ERRORS:
