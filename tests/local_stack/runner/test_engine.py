@@ -350,3 +350,34 @@ async def test_a_template_deadline_fails_a_pod_that_takes_longer() -> None:
     outcome = await run_workflow(document, pods=pods)
     assert pods.cancelled == ["w.root.a.executor"]
     assert outcome.phases()["a.executor"] == F
+
+
+async def test_a_template_timeout_fails_a_pod_that_takes_longer() -> None:
+    document = pipeline(leaf("a"))
+    document["spec"]["templates"][2]["timeout"] = "100ms"
+    pods = ScriptedPods(block=True)
+    outcome = await run_workflow(document, pods=pods)
+    assert pods.cancelled == ["w.root.a.executor"]
+    assert outcome.phases()["a.executor"] == F
+
+
+async def test_a_suspended_template_goes_on_after_its_duration() -> None:
+    document = pipeline()
+    document["spec"]["templates"][-2]["dag"]["tasks"] = [
+        {"name": "pause", "template": "pause"},
+        {"name": "a", "template": "echo", "dependencies": ["pause"]},
+    ]
+    document["spec"]["templates"] += [
+        {"name": "pause", "suspend": {"duration": "10ms"}},
+        {"name": "echo", "container": {"image": "x"}},
+    ]
+    outcome = await run_workflow(document)
+    assert outcome.phases() | {"pause": S, "a": S} == outcome.phases()
+    assert outcome.order == ["w.root.a"]
+
+
+async def test_parallelism_of_the_workflow_limits_all_its_pods() -> None:
+    document = pipeline(*(leaf(name) for name in "abcd"))
+    document["spec"]["parallelism"] = 2
+    outcome = await run_workflow(document)
+    assert (len(outcome.order), outcome.pods.most) == (4, 2)

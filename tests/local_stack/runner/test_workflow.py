@@ -41,6 +41,23 @@ def _dag(*tasks: dict[str, Any]) -> dict[str, Any]:
         (_workflow(template={"daemon": True}), "spec.templates[main].daemon"),
         (_workflow(templates=[{"name": "x", "steps": [[{"name": "a"}]]}]), "spec.templates[x].steps"),
         (_workflow(templates=[{"name": "x", "script": {"source": "x"}}]), "spec.templates[x].script"),
+        (_workflow(templates=[{"name": "x", "containerSet": {"a": 1}}]), "spec.templates[x].containerSet"),
+        (_workflow(templates=[{"name": "x", "resource": {"action": "get"}}]), "spec.templates[x].resource"),
+        (_workflow(templates=[{"name": "x", "data": {"source": {"a": 1}}}]), "spec.templates[x].data"),
+        (_workflow(templates=[{"name": "x", "http": {"url": "http://h"}}]), "spec.templates[x].http"),
+        (_workflow(template={"synchronization": {"mutex": {}}}), "spec.templates[main].synchronization"),
+        (
+            _workflow(template={"outputs": {"artifacts": [{"name": "a"}]}}),
+            "spec.templates[main].outputs.artifacts",
+        ),
+        (
+            _dag({"name": "a", "template": "s", "arguments": {"artifacts": [{"name": "a"}]}}),
+            "spec.templates[d].dag.tasks[a].arguments.artifacts",
+        ),
+        (
+            _dag({"name": "a", "template": "s", "hooks": {"running": {"template": "s"}}}),
+            "spec.templates[d].dag.tasks[a].hooks.running",
+        ),
         (
             _workflow(template={"inputs": {"artifacts": [{"name": "a"}]}}),
             "spec.templates[main].inputs.artifacts",
