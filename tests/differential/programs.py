@@ -103,7 +103,7 @@ _simple = st.one_of(_adds, st.builds(Span, n=_operands), st.builds(Total, values
 
 
 def _compound(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statement]:
-    body = st.lists(inner, max_size=3).map(tuple)
+    body = st.lists(inner, max_size=2).map(tuple)
     return st.one_of(
         st.builds(
             Loop,
@@ -123,8 +123,8 @@ def _compound(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statemen
     )
 
 
-statements = st.recursive(_simple, _compound, max_leaves=6)
-programs = st.lists(statements, min_size=1, max_size=5).map(tuple)
+statements = st.recursive(_simple, _compound, max_leaves=4)
+programs = st.lists(statements, min_size=1, max_size=4).map(tuple)
 
 
 @dataclass
