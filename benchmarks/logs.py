@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,21 +19,18 @@ from troubleshooting.reading import read_driver_log
 
 _LOGS = 1000
 _RECORDS = 30
+_TURNS = 10
 
 
 def measure(directory: Path) -> Rows:
     """Recording, filtering, writing, listing, reading."""
     rows: Rows = []
-    started = time.perf_counter()
-    log = InvocationLog("20260101T000000000Z-00000000", header={"run_id": "r"})
-    for number in range(_RECORDS):
-        log.info("KFP API request", method="GET", path=f"/apis/v2beta1/runs/{number}", status="200", ms=3)
-    small = log.body("succeeded")
-    spent = (time.perf_counter() - started) / _RECORDS * 1e6
-    rows.append(("logs: one record, filtered and kept", f"{spent:.0f} µs"))
-    started = time.perf_counter()
-    clean("x = 'some ordinary text of a log line', " * 26_000)
-    rows.append(("logs: filter, 1 MB of text", _ms(started)))
+    small = _small()
+    spent = _least(_small) / _RECORDS * 1e6
+    rows.append((f"logs: one record, filtered and kept: CPU, best of {_TURNS}", f"{spent:.0f} µs"))
+    text = "x = 'some ordinary text of a log line', " * 26_000
+    spent = _least(lambda: clean(text)) * 1e3
+    rows.append((f"logs: filter, 1 MB of text: CPU, best of {_TURNS}", f"{spent:.1f} ms"))
     big = _flood()
     rows += _store("directory", DirectoryLogStore(directory / "logs"), small, big)
     with s3_server() as url:
@@ -65,6 +62,24 @@ def _store(name: str, store: LogStore, small: bytes, big: bytes) -> Rows:
         with _measured(rows, "logs: facts of that log, for explain"):
             assert read_driver_log(text).outcome == "succeeded"
     return rows
+
+
+def _small() -> bytes:
+    log = InvocationLog("20260101T000000000Z-00000000", header={"run_id": "r"})
+    for number in range(_RECORDS):
+        log.info("KFP API request", method="GET", path=f"/apis/v2beta1/runs/{number}", status="200", ms=3)
+    return log.body("succeeded")
+
+
+def _least(work: Callable[[], object]) -> float:
+    """Seconds of processor time of the cheapest turn: the machine has other work."""
+
+    def turn() -> float:
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+
+    return min(turn() for _ in range(_TURNS))
 
 
 def _flood() -> bytes:
