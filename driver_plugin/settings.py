@@ -125,10 +125,10 @@ class Settings(BaseModel):
     """How callers prove themselves: `agent-token` (sidecar) or `token-review` (central service)."""
 
     tls_cert_file: str = Field("", alias="KFP_DRIVER_TLS_CERT_FILE")
-    """Server certificate (PEM) of the central service."""
+    """Server certificate (PEM) of the central service, and of the admission webhook."""
 
     tls_key_file: str = Field("", alias="KFP_DRIVER_TLS_KEY_FILE")
-    """Private key (PEM) of the central service's certificate."""
+    """Private key (PEM) of that certificate."""
 
     agent_token_file: str = Field("/var/run/argo/token", alias="KFP_DRIVER_AGENT_TOKEN_FILE")
     """Argo's token for this plugin; while it is unreadable every call is refused."""
