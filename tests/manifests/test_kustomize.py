@@ -26,6 +26,7 @@ DIRECTORIES = sorted(
     for root in ("configmaps", "manifests")
     for file in (PROJECT / root).rglob("kustomization.yaml")
 )
+OVERLAYS = [directory for directory in DIRECTORIES if "overlays" in directory.parts]
 PLUGIN = PROJECT / "configmaps/executor-plugin/kfp-driver-executor-plugin.yaml"
 
 
@@ -140,6 +141,28 @@ def test_names_that_argo_derives_agree() -> None:
     assert secret["metadata"]["name"] == f"{account}.service-account-token"
     assert secret["type"] == "kubernetes.io/service-account-token"
     assert secret["metadata"]["annotations"]["kubernetes.io/service-account.name"] == account
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda overlay: overlay.name)
+def test_bindings_name_the_namespace_of_their_accounts(overlay: Path, tmp_path: Path) -> None:
+    """Kubernetes demands one of a ServiceAccount, and in another namespace there is another account.
+
+    The second namespace shows that an overlay decides it, not the base.
+    """
+    moved = tmp_path / "project" / overlay
+    shutil.copytree(PROJECT / "manifests", tmp_path / "project/manifests")
+    shutil.copytree(PROJECT / "configmaps", tmp_path / "project/configmaps")
+    kustomization = moved / "kustomization.yaml"
+    text = kustomization.read_text(encoding="utf-8")
+    kustomization.write_text(
+        text.replace("namespace: kubeflow\n", "namespace: elsewhere\n"), encoding="utf-8"
+    )
+    for directory, namespace in ((PROJECT / overlay, "kubeflow"), (moved, "elsewhere")):
+        bindings = [one for one in build(directory) if one["kind"].endswith("RoleBinding")]
+        subjects = [subject for one in bindings for subject in one["subjects"]]
+        assert {subject["name"] for subject in subjects} >= {"pipeline-runner"}
+        assert {subject["kind"] for subject in subjects} == {"ServiceAccount"}
+        assert [subject.get("namespace") for subject in subjects] == [namespace] * len(subjects)
 
 
 def test_roles_grant_exactly_what_is_documented() -> None:
