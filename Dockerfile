@@ -13,6 +13,7 @@ COPY kfp_api kfp_api
 COPY compiler compiler
 COPY launcher launcher
 COPY local_stack local_stack
+COPY troubleshooting troubleshooting
 # hatchling builds the wheel outside the image's environment; nothing but the wheel reaches it.
 RUN pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir /wheels . \
     && /opt/driver/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl \
