@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
-import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 from measure import Rows, cpu_seconds, ms, resident
 
 from kfp_api.client import KfpApiClient
@@ -179,18 +177,14 @@ async def in_flight(call: Callable[[], Awaitable[None]], times: int) -> None:
 async def client_cost(url: str, flat: Flat) -> Rows:
     """CPU of this process per request when 16 are under way: this client, and the libraries below it."""
     address = f"{url}/apis/v2beta1/runs/{flat.run_id}/tasks/{flat.last}"
-    async with aiohttp.ClientSession() as session, httpx.AsyncClient(transport=AiohttpTransport()) as plain:
+    async with aiohttp.ClientSession() as session:
 
         async def by_aiohttp() -> None:
             async with session.get(address) as answer:
                 orjson.loads(await answer.read())
 
-        async def by_httpx() -> None:
-            orjson.loads((await plain.get(address)).content)
-
         calls = {
             f"API client: CPU per GetTask at {IN_FLIGHT} in flight, best of {ROUNDS}": flat.get,
-            "for comparison: httpx.AsyncClient on the same transport, JSON decoded": by_httpx,
             "for comparison: aiohttp, JSON decoded": by_aiohttp,
         }
         costs = [[await cpu_of(call) for call in calls.values()] for _ in range(ROUNDS)]

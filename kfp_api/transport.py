@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 from tenacity import AsyncRetrying, RetryCallState, stop_before_delay, wait_random_exponential
+from yarl import URL
 
 from kfp_api.bodies import encode_body
 from kfp_api.credentials import Credentials, NoCredentials
@@ -38,7 +38,7 @@ _KEEP_ALIVE_SECONDS: Final = 30.0
 _CONNECTIONS: Final = 100
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_BODY: Final = object()
-_EXTENSIONS: Final = {"timeout": {"connect": _CONNECT_SECONDS}}
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
 """The time-out of the whole attempt is :meth:`ApiTransport._exchange`'s own."""
 
 
@@ -87,6 +87,17 @@ class Request:
     timeout_seconds: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return HTTPStatus(200) <= self.status < HTTPStatus(300)
+
+
 class ApiTransport:
     """The connection pool of one process to one KFP API server."""
 
@@ -103,28 +114,28 @@ class ApiTransport:
         backoff: Backoff | None = None,
     ) -> None:
         try:
-            url = httpx.URL(base_url)
-        except httpx.InvalidURL as error:
+            url = URL(base_url)
+        except ValueError as error:
             raise ValueError(f"KFP API URL {base_url!r}: {error}") from error
         if url.scheme not in {"http", "https"} or not url.host:
             raise ValueError(f"KFP API URL {base_url!r} is not an http or https URL with a host")
         self._url = url
-        self._base = str(url.copy_with(query=None, fragment=None)).rstrip("/").removesuffix(API_PREFIX)
+        self._base = str(url.with_query(None).with_fragment(None)).rstrip("/").removesuffix(API_PREFIX)
         hosts = {host.lower() for host in allowed_hosts} if allowed_hosts is not None else {url.host}
-        trusted = bool({url.host, url.netloc.decode()} & hosts)
+        trusted = bool({url.host, url.host_port_subcomponent} & hosts)
         self._credentials: Credentials = credentials if credentials and trusted else NoCredentials()
         self._verify = verify
         self._timeout_seconds = timeout_seconds
         self.retry_deadline_seconds = retry_deadline_seconds
         self._observer = observer
         self.backoff = backoff or Backoff()
-        self._client: AiohttpTransport | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
         """Close all connections; a later call would open new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def call(self, request: Request) -> Any:
         """Send ``request``, again where it helps, and answer the decoded JSON of the reply.
@@ -149,7 +160,7 @@ class ApiTransport:
         try:
             return await self._exchange(request, sent, deadline, retry.next_attempt())
         except ApiCredentialError as error:
-            if error.status != httpx.codes.UNAUTHORIZED:
+            if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
             changed = await self._credentials.refresh()
             renewed = await self._credential(request)
@@ -168,38 +179,36 @@ class ApiTransport:
     ) -> Any:
         operation = request.operation
         path = operation.path(request.parts)
-        content = b"" if request.body is _NOT_BODY else encode_body(request.body, operation.name)
+        query = f"?{urlencode(request.query, quote_via=quote)}" if request.query else ""
+        content = None if request.body is _NOT_BODY else encode_body(request.body, operation.name)
         headers = {"Accept": "application/json", **(request.headers or {}), **credential}
-        if content:
+        if content is not None:
             headers["Content-Type"] = "application/json"
         remaining = deadline - asyncio.get_running_loop().time()
         seconds = max(0.001, min(request.timeout_seconds or self._timeout_seconds, remaining))
         started = time.perf_counter()
-        answer: httpx.Response | None = None
+        answer: _Answer | None = None
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._send(
-                    httpx.Request(
-                        operation.method,
-                        self._base + path,
-                        params=httpx.QueryParams(list(request.query)) if request.query else None,
-                        content=content,
-                        headers=headers,
-                        extensions=_EXTENSIONS,
-                    )
+                    operation.method,
+                    # The text is final: another round of quoting would change escaped characters.
+                    URL(f"{self._base}{path}{query}", encoded=True),
+                    content=content,
+                    headers=headers,
                 )
-        except TimeoutError as error:
-            raise _unreachable(operation, path, f"no answer within {seconds:.3g} s") from error
-        except httpx.HTTPError as error:
-            sent = not _never_sent(error)
+        except aiohttp.ClientError as error:  # some are time-outs as well
+            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             reason = _redacted(str(error) or type(error).__name__, credential)
             raise _unreachable(operation, path, reason, sent=sent) from error
+        except TimeoutError as error:
+            raise _unreachable(operation, path, f"no answer within {seconds:.3g} s") from error
         finally:
             self._observe(operation, path, answer, time.perf_counter() - started, attempt)
         return _read(operation, path, answer, request, credential)
 
     def _observe(
-        self, operation: Operation, path: str, answer: httpx.Response | None, seconds: float, attempt: int
+        self, operation: Operation, path: str, answer: _Answer | None, seconds: float, attempt: int
     ) -> None:
         if self._observer is not None:
             self._observer(
@@ -207,34 +216,37 @@ class ApiTransport:
                     operation=operation.name,
                     method=operation.method,
                     path=path,
-                    status=answer.status_code if answer is not None else None,
+                    status=answer.status if answer is not None else None,
                     seconds=seconds,
                     attempt=attempt,
                     bytes=len(answer.content) if answer is not None else 0,
                 )
             )
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(
+        self, method: str, url: URL, *, content: bytes | None, headers: Mapping[str, str]
+    ) -> _Answer:
         """The whole answer; its connection is given back also when reading it fails or takes too long."""
-        answer = await self._session().handle_async_request(request)
-        try:
-            await answer.aread()
-        finally:
-            await answer.aclose()
-        return answer
+        request = self._opened().request(
+            method, url, data=content, headers=headers, allow_redirects=False, timeout=_TIMEOUT
+        )
+        async with request as response:
+            return _Answer(status=response.status, headers=response.headers, content=await response.read())
 
-    def _session(self) -> AiohttpTransport:
+    def _opened(self) -> aiohttp.ClientSession:
         """The shared session, opened in the event loop of the first call.
 
-        A bare transport: it follows no redirect and keeps no cookie of one tenant's answer for another
-        tenant's call, and an ``httpx.AsyncClient`` around it would cost as much again per request.
+        It keeps no cookie of one tenant's answer for another tenant's call.
         """
-        if self._client is None:
-            trust = self._trust()
-            self._client = AiohttpTransport(
-                verify=trust, proxy=_environment_proxy(self._url), client=partial(_connections, trust)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=self._trust()
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=_environment_proxy(self._url),
             )
-        return self._client
+        return self._session
 
     def _trust(self) -> ssl.SSLContext:
         """Trust anchors: the system's unless others were given; none are loaded for plain HTTP."""
@@ -247,11 +259,6 @@ class ApiTransport:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def _connections(trust: ssl.SSLContext) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=trust)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class _RetryRule:
@@ -281,7 +288,7 @@ class _RetryRule:
 
 
 def _read(
-    operation: Operation, path: str, answer: httpx.Response, request: Request, credential: Mapping[str, str]
+    operation: Operation, path: str, answer: _Answer, request: Request, credential: Mapping[str, str]
 ) -> Any:
     document: Any = None
     is_json = True
@@ -293,8 +300,8 @@ def _read(
         return document
     if answer.is_success:
         raise ApiServerError(
-            f"KFP API {operation.name} failed: the answer is not JSON (HTTP {answer.status_code})",
-            status=answer.status_code,
+            f"KFP API {operation.name} failed: the answer is not JSON (HTTP {answer.status})",
+            status=answer.status,
             method=operation.method,
             path=path,
             may_have_been_processed=True,
@@ -303,9 +310,9 @@ def _read(
         operation=operation.name,
         method=operation.method,
         path=path,
-        status=answer.status_code,
+        status=answer.status,
         document=_redacted_document(document, credential),
-        text=_explanation(operation, answer.status_code, request),
+        text=_explanation(operation, answer.status, request),
     )
     if isinstance(error, ApiUnavailableError):
         error.retry_after_seconds = _retry_after(answer.headers.get("Retry-After", ""))
@@ -314,11 +321,11 @@ def _read(
 
 def _explanation(operation: Operation, status: int, request: Request) -> str:
     run = f" for run {request.run_id}" if request.run_id else ""
-    if status == httpx.codes.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         return f"KFP API refused the driver credential{run}"
-    if status == httpx.codes.FORBIDDEN:
+    if status == HTTPStatus.FORBIDDEN:
         return f"the credential lacks the right to {operation.right}{run}"
-    if httpx.codes.is_redirect(status):
+    if HTTPStatus(300) <= status < HTTPStatus(400):
         return "the server answered with a redirect, which is never followed"
     return ""
 
@@ -330,11 +337,6 @@ def _unreachable(operation: Operation, path: str, reason: str, *, sent: bool = T
         path=path,
         may_have_been_processed=sent,
     )
-
-
-def _never_sent(error: httpx.HTTPError) -> bool:
-    """Whether no connection was made. Only the cause tells: the transport calls other failures so, too."""
-    return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _retry_after(text: str) -> float | None:
@@ -369,12 +371,12 @@ def _redacted_document(document: object, credential: Mapping[str, str]) -> objec
     return document
 
 
-def _environment_proxy(url: httpx.URL) -> httpx.Proxy | None:
+def _environment_proxy(url: URL) -> str | None:
     """The proxy that the process's environment names for the server; none for loopback."""
-    if url.host in _LOOPBACK_HOSTS or proxy_bypass(url.host):
+    if url.host is None or url.host in _LOOPBACK_HOSTS or proxy_bypass(url.host):
         return None
     proxies = getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
     if not address:
         return None
-    return httpx.Proxy(address if "://" in address else f"http://{address}")
+    return address if "://" in address else f"http://{address}"
