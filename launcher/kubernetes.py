@@ -8,14 +8,17 @@ import base64
 import binascii
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
-import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    import httpx
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_SECONDS: Final = 10.0
@@ -85,6 +88,8 @@ class Kubernetes:
         return dict(document.get("metadata", {}).get("annotations") or {})
 
     def _read(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+        import httpx  # noqa: PLC0415 (most launchers never ask, and loading it takes as long as a whole call)
+
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/{kind}/{quote(name, safe='')}"
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
@@ -98,20 +103,20 @@ class Kubernetes:
             reraise=True,
         )
         try:
-            return retrying(self._get, path)
+            # No proxy from the environment: the API server is in the cluster, and the token stays there.
+            with httpx.Client(
+                base_url=self._base_url, verify=self._verify, timeout=_TIMEOUT_SECONDS, trust_env=False
+            ) as client:
+                return retrying(self._get, client, path)
         except (httpx.HTTPError, ValueError) as error:
             raise KubernetesReadError(f'failed to read {kind} "{name}" in {namespace}: {error}') from error
 
-    def _get(self, path: str) -> dict[str, Any] | None:
+    def _get(self, client: "httpx.Client", path: str) -> dict[str, Any] | None:
         headers = {}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {self._token_file.read_text(encoding='ascii').strip()}"
-        # No proxy from the environment: the API server is in the cluster, and the token stays there.
-        with httpx.Client(
-            base_url=self._base_url, verify=self._verify, timeout=_TIMEOUT_SECONDS, trust_env=False
-        ) as client:
-            answer = client.get(path, headers=headers)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        answer = client.get(path, headers=headers)
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         document: dict[str, Any] = answer.raise_for_status().json()
         return document
