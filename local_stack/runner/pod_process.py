@@ -159,8 +159,12 @@ class LocalPods:
             scripts = self._settings.python.scripts.absolute()
             environment["PATH"] = os.pathsep.join([str(scripts), environment.get("PATH", os.defpath)])
         environment |= container_environment(pod, pod.main, self._settings.config)
-        # The launcher is told these as flags; user code may read them.
-        return environment | {"KFP_POD_NAME": pod.name, "KFP_POD_UID": pod.uid}
+        # The launcher is told its pod as flags; user code may read it. The workflow it learns from Argo.
+        return environment | {
+            "KFP_POD_NAME": pod.name,
+            "KFP_POD_UID": pod.uid,
+            "ARGO_WORKFLOW_NAME": pod.labels["workflows.argoproj.io/workflow"],
+        }
 
     def _temporary_directory(self, directory: Path) -> Path:
         """The pod's ``tmp`` by a short name: Unix sockets, as ``multiprocessing`` makes, allow 107 bytes."""

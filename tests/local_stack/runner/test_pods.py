@@ -255,6 +255,7 @@ async def test_a_pod_sees_its_own_environment_and_little_of_ours(
     assert seen["KFP_API_URL"] == "http://api"
     assert seen["X"] == "$(KFP_POD)"
     assert seen["KFP_POD_NAME"] == request.node.id
+    assert seen["ARGO_WORKFLOW_NAME"] == "w"
     assert seen["TMPDIR"] == str(directory / "tmp")
     assert seen["KFP_LOCAL_OUTPUTS_DIR"] == str(directory / "outputs")
     assert seen["cwd"] == str(directory / "work")
