@@ -149,7 +149,7 @@ async def _resolved_values(session: TaskSession) -> dict[str, JsonValue]:
     context = ResolveContext(
         spec=session.spec,
         run_id=session.run_id,
-        run_name=run.display_name,
+        run_name=session.workflow_name,
         run_display_name=run.display_name,
         create_time_utc=created,
         schedule_time_utc=format_timestamp(run.scheduled_at) if run.scheduled_at else created,

@@ -34,13 +34,15 @@ _RETRY_SECONDS: Final = 300.0
 class TaskSession:
     """One task of one run, as the launcher sees it; ``attempt_index`` counts the pods of its retries.
 
-    ``task`` is the row as it was when this attempt began.
+    ``task`` is the row as it was when this attempt began. ``workflow_name`` is empty where Argo did not
+    tell: it is no flag of KFP's launcher.
     """
 
     client: KfpApiClient
     view: RunView
     stores: Stores
     run_id: str
+    workflow_name: str
     namespace: str
     task_name: str
     parent_task_id: str
@@ -123,6 +125,7 @@ async def open_session(
             ca_file=ca_file,
         ),
         run_id=values["run_id"],
+        workflow_name=environment.get("ARGO_WORKFLOW_NAME", ""),
         namespace=values["namespace"],
         task_name=values["task_name"],
         parent_task_id=values["parent_task_id"],

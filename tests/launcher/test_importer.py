@@ -4,6 +4,7 @@ Oracle: the steps, texts and defects of spec LAUNCHER B and F12, on a real embed
 """
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ IMPORTER = {
     "outputDefinitions": {"artifacts": {"artifact": DATASET}},
 }
 FROM_FIND = {"uri": {"taskOutputParameter": {"producerTask": "find", "outputParameterKey": "Output"}}}
-PIPELINE = {
+PIPELINE: dict[str, Any] = {
     "schemaVersion": "2.1.0",
     "pipelineInfo": {"name": "demo"},
     "root": {
@@ -156,6 +157,19 @@ async def test_uri_of_another_tasks_output_is_imported_with_resolved_metadata(be
     }
     (above,) = (await bench.row(bench.root.task_id)).output_artifacts
     assert (above.artifact_key, above.artifacts[0].artifact_id) == ("data", artifact.artifact_id)
+
+
+async def test_run_is_called_in_inputs_as_the_driver_calls_it(bench: Bench) -> None:
+    """By the name of its workflow and by the one that people see, as for tasks that have a driver."""
+    pipeline = deepcopy(PIPELINE)
+    text = "s3://public/{{$.pipeline_job_resource_name}}/{{$.pipeline_job_name}}"
+    given = {"parameters": {"uri": {"runtimeValue": {"constant": text}}}}
+    pipeline["root"]["dag"]["tasks"]["import"]["inputs"] = given
+    bench = await bench.with_pipeline(pipeline)
+    flags = importer({"runtimeParameter": "uri"})
+    assert await run(bench, flags, {"ARGO_WORKFLOW_NAME": "demo-x7k2p"}) == 0
+    ((artifact,),) = [one.artifacts for one in (await imported(bench)).output_artifacts]
+    assert artifact.uri == "s3://public/demo-x7k2p/demo"
 
 
 @pytest.mark.parametrize("reimport", [False, True])
