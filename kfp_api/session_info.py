@@ -86,13 +86,14 @@ def s3_connection(info: SessionInfo, *, query: str = "") -> S3Connection:
     """The connection that session parameters of ``s3`` or ``minio`` describe.
 
     Without any parameter but ``fromEnv`` everything is the client's default. A root's own query has the
-    last word.
+    last word; one that names no endpoint means AWS, whose buckets are hosts.
 
     Raises:
         SessionInfoError: the number of retries is no number.
     """
-    given = {name: text for name, text in info.params.items() if name in _CONNECTION and text}
-    given |= {_QUERY_NAMES.get(name.lower(), name): text for name, text in parse_qsl(query) if text}
+    configured = {name: text for name, text in info.params.items() if name in _CONNECTION and text}
+    of_query = {_QUERY_NAMES.get(name.lower(), name): text for name, text in parse_qsl(query) if text}
+    given = configured | of_query
     endpoint = given.get("endpoint") or None
     if endpoint is not None and _AWS_ENDPOINT.fullmatch(endpoint):
         endpoint = None
@@ -101,10 +102,11 @@ def s3_connection(info: SessionInfo, *, query: str = "") -> S3Connection:
     retries = given.get("maxRetries", "5")
     if not (retries.isascii() and retries.isdecimal()):
         raise SessionInfoError(f'invalid provider config: maxRetries "{retries}" is not a number')
+    path_style = "true" if configured or "endpoint" in of_query else "false"
     return S3Connection(
         endpoint=endpoint,
         region=given.get("region"),
-        path_style=given.get("forcePathStyle", "true" if given else "false") == "true",
+        path_style=given.get("forcePathStyle", path_style) == "true",
         max_retries=int(retries),
     )
 

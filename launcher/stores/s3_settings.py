@@ -7,13 +7,11 @@ service account tokens, which KFP's own launcher takes, are refused before anyth
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs
 
-from kfp_api.session_info import SessionInfo
+from kfp_api.session_info import SessionInfo, SessionInfoError, s3_connection
 from launcher.errors import LauncherError
 
 GCS_ENDPOINT: Final = "https://storage.googleapis.com"
-_AWS_ENDPOINT: Final = "s3.amazonaws.com"
 _DEFAULT_ATTEMPTS: Final = 5
 _SECRET_KEYS: Final = ("accessKeyKey", "secretKeyKey")
 
@@ -40,7 +38,7 @@ def s3_settings(
 
     Args:
         session: provider and parameters.
-        query: query of the pipeline root, without the question mark; where there is one, it decides.
+        query: query of the pipeline root, without the question mark.
         secret: reads a Secret.
         gcs_endpoint: replaces the address of Google Cloud Storage.
 
@@ -49,18 +47,20 @@ def s3_settings(
     """
     if session.provider == "gs":
         return _gcs(session, gcs_endpoint or GCS_ENDPOINT)
-    params = _query_params(query) if query else dict(session.params)
+    try:
+        connection = s3_connection(session, query=query)
+    except SessionInfoError as error:
+        raise LauncherError(str(error)) from error
     keys = {}
-    if params.get("fromEnv") == "false":
-        name = params.get("secretName", "")
-        access, secret_key = (secret(name, params.get(key, "")) for key in _SECRET_KEYS)
+    if session.params.get("fromEnv") == "false":
+        name = session.params.get("secretName", "")
+        access, secret_key = (secret(name, session.params.get(key, "")) for key in _SECRET_KEYS)
         keys = {"access_key": access, "secret_key": secret_key}
     return S3Settings(
-        endpoint=_endpoint(params.get("endpoint", ""), plain=params.get("disableSSL") == "true"),
-        region=params.get("region") or None,
-        # Without any setting it is AWS itself, whose buckets are hosts.
-        path_style=params.get("forcePathStyle", "false" if set(params) == {"fromEnv"} else "true") == "true",
-        attempts=_attempts(params.get("maxRetries", "")),
+        endpoint=connection.endpoint,
+        region=connection.region,
+        path_style=connection.path_style,
+        attempts=max(1, connection.max_retries),
         **keys,
     )
 
@@ -73,37 +73,3 @@ def _gcs(session: SessionInfo, endpoint: str) -> S3Settings:
             "and AWS_SECRET_ACCESS_KEY)"
         )
     return S3Settings(endpoint=endpoint, region="auto", path_style=True)
-
-
-def _query_params(query: str) -> dict[str, str]:
-    """A root's query under the names of the session parameters; both generations of names are in use."""
-    given = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    params = {"fromEnv": "true"}
-    for name, aliases in {
-        "endpoint": ("endpoint",),
-        "region": ("region",),
-        "disableSSL": ("disableSSL", "disable_https"),
-        "forcePathStyle": ("s3ForcePathStyle", "use_path_style"),
-    }.items():
-        for alias in aliases:
-            if alias in given:
-                params[name] = given[alias]
-    if "endpoint" not in params:
-        params.setdefault("forcePathStyle", "false")
-    return params
-
-
-def _endpoint(text: str, *, plain: bool) -> str | None:
-    """The server's URL; ``None`` for AWS, whose regional address boto3 knows."""
-    scheme, separator, host = text.rpartition("://")
-    if not host or host.partition("/")[0].partition(":")[0] == _AWS_ENDPOINT:
-        return None
-    return text if separator and scheme else f"{'http' if plain else 'https'}://{host}"
-
-
-def _attempts(text: str) -> int:
-    if not text:
-        return _DEFAULT_ATTEMPTS
-    if not text.isdecimal():
-        raise LauncherError(f'invalid provider config: maxRetries "{text}" is not a number')
-    return max(1, int(text))

@@ -222,6 +222,8 @@ def test_launcher_writes_below_the_default_root_and_into_overridden_buckets_only
             "endpoint=store:1&disableSSL=true&region=eu&s3ForcePathStyle=false",
             ("http://store:1", "eu", False, 5),
         ),
+        ({"fromEnv": "true"}, "region=eu", (None, "eu", False, 5)),
+        ({"fromEnv": "true"}, "endpoint=store:1&region=eu", ("https://store:1", "eu", True, 5)),
         (
             {"fromEnv": "true"},
             "endpoint=store:1&disable_https=true&use_path_style=true",
