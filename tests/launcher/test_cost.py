@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,12 @@ async def started(drivers: Stack, directory: Path, size: int) -> DrivenRun:
 async def finish_iterations(
     client: KfpApiClient, run_id: str, loop: str, size: int, *, leave: tuple[int, ...]
 ) -> None:
-    """The rows of finished iterations, as drivers and launchers leave them."""
+    """The rows of finished iterations, as drivers and launchers leave them.
+
+    They are the oldest: counting brings the first row along, which must be the same in every loop.
+    """
     at_once = asyncio.Semaphore(8)
+    created = datetime.now(UTC) - timedelta(minutes=1)
 
     async def finish(index: int) -> None:
         kind, producer = output_type_and_producer("train", index)
@@ -119,7 +123,7 @@ async def finish_iterations(
                     parent_task_id=loop,
                     type_attributes=TypeAttributes(iteration_index=index),
                     status_metadata=StatusMetadata(custom_properties={LOOP_SIZE_PROPERTY: size}),
-                    create_time=datetime.now(UTC),
+                    create_time=created,
                     outputs=InputOutputs(parameters=[output]),
                 )
             )
