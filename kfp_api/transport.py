@@ -146,13 +146,26 @@ class ApiTransport:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + max(self.retry_deadline_seconds, request.timeout_seconds or 0.0)
         retry = _RetryRule(request.operation)
+        try:
+            return await self._authenticated(request, deadline, retry)
+        except KfpApiError as error:
+            # Most calls succeed at once, and are spared the bookkeeping of repetitions.
+            first: KfpApiError | None = error
+
+        async def attempt() -> Any:
+            nonlocal first
+            if first is not None:
+                failed, first = first, None
+                raise failed
+            return await self._authenticated(request, deadline, retry)
+
         attempts = AsyncRetrying(
             stop=stop_before_delay(deadline - loop.time()),
             wait=self.backoff.seconds,
             retry=retry.wants_another,
             reraise=True,
         )
-        return await attempts(self._authenticated, request, deadline, retry)
+        return await attempts(attempt)
 
     async def _authenticated(self, request: Request, deadline: float, retry: "_RetryRule") -> Any:
         """One attempt, with one more after a 401 if the credential could be renewed."""
