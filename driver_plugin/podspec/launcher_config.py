@@ -1,7 +1,7 @@
 """The namespace's launcher configuration: ConfigMap ``kfp-launcher``, mounted or read (spec PODSPEC 11.1).
 
-A mounted directory is one namespace's; a service for many namespaces must not be given one. What was read
-from the API is kept for a few seconds, so that a burst of driver calls asks once.
+A mounted directory is one namespace's; a service for many namespaces must not be given one. What was read is
+kept for a few seconds, so that a burst of driver calls asks once; kubelet renews mounts less often than that.
 """
 
 import asyncio
@@ -59,21 +59,24 @@ class LauncherConfigReader:
             LauncherConfigError: the mounted files cannot be read, or Kubernetes refuses.
             KubernetesUnavailableError: Kubernetes does not answer; a later call may succeed.
         """
+        now = self._clock()
+        read_at, config = self._kept.get(namespace, (now - _KEPT_SECONDS, LauncherConfig()))
+        if now - read_at < _KEPT_SECONDS:
+            return config
+        config = await self._read(namespace)
+        if len(self._kept) >= _KEPT_NAMESPACES:
+            self._kept.clear()
+        self._kept[namespace] = (now, config)
+        return config
+
+    async def _read(self, namespace: str) -> LauncherConfig:
         if self._directory is not None:
             mounted = await asyncio.to_thread(_mounted, self._directory)
             if mounted is not None:
                 return _config(mounted)
         if self._kubernetes is None:
             return LauncherConfig()
-        now = self._clock()
-        read_at, config = self._kept.get(namespace, (now - _KEPT_SECONDS, LauncherConfig()))
-        if now - read_at < _KEPT_SECONDS:
-            return config
-        config = _config(await _fetched(self._kubernetes, namespace))
-        if len(self._kept) >= _KEPT_NAMESPACES:
-            self._kept.clear()
-        self._kept[namespace] = (now, config)
-        return config
+        return _config(await _fetched(self._kubernetes, namespace))
 
 
 def _config(data: Mapping[str, str]) -> LauncherConfig:
