@@ -6,6 +6,7 @@ runs. One record is one line; the same record goes to standard output as JSON, s
 works while the pod lives.
 """
 
+import re
 import time
 import traceback
 from collections import deque
@@ -31,6 +32,9 @@ TAIL_LIMIT: Final = (4 << 20) - 2048
 
 _CLEANED_CHARACTERS: Final = 4 * LINE_LIMIT
 """A record is filtered before it is cut to a line, and so much of it that no half secret stays at the cut."""
+
+_QUOTED: Final = re.compile(r"""[ "'=\t\r\n]""")
+"""Characters of which a field's text must have none to be written without quotes."""
 
 _CAUSES: Final = 20
 _KNOWN_SECRETS: Final = 1000
@@ -97,7 +101,10 @@ class InvocationLog:
 
         To be done before they are encoded: what is secret may contain quotes.
         """
-        return {key: replace_deep(value, self._secrets) for key, value in hide_secret_values(fields).items()}
+        hidden = hide_secret_values(fields)
+        if not self._secrets:
+            return hidden
+        return {key: replace_deep(value, self._secrets) for key, value in hidden.items()}
 
     def debug(self, event: str, /, **fields: Any) -> None:
         """Record details for whoever looks into a problem; parameter values belong here, shortened."""
@@ -184,7 +191,7 @@ def _line(level: str, logger: str, event: str, fields: Mapping[str, Any]) -> str
 
 
 def _field(value: Any) -> str:
-    if isinstance(value, str) and value and not set(value) & set(" \"'=\t\r\n"):
+    if isinstance(value, str) and value and not _QUOTED.search(value):
         return value
     return _json(value)
 

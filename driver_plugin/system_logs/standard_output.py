@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from driver_plugin.system_logs.capture import LINE_LIMIT, Emit, current_log
-from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values
+from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values, is_clean_json
 
 _QUIET: Final = ("aiohttp.access", "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore")
 
@@ -44,7 +44,8 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
 def emitter(invocation_id: str) -> Emit:
     """Where an invocation's records go besides its own log: standard output, with its id."""
-    logger = structlog.get_logger("driver", invocation_id=invocation_id, captured=True)
+    # Bound here: the lazy logger that structlog gives would bind its values again for every record.
+    logger = structlog.get_logger("driver").bind(invocation_id=invocation_id, captured=True)
 
     def emit(level: str, event: str, fields: Mapping[str, Any]) -> None:
         # "event" and "level" are structlog's own; a field of that name must not replace them.
@@ -66,9 +67,11 @@ class _ToStructlog(logging.Handler):
 
 def _capture(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     log = current_log.get()
-    # What the invocation's own logger emits stands in its log already.
-    if event.pop("captured", False) or log is None:
+    if event.pop("captured", False):
+        # What the invocation's own logger emits stands in its log already, and is hidden there.
         return event
+    if log is None:
+        return hide_secret_values(event)
     own = ("event", "level", "logger")
     fields = log.hide_in({key: value for key, value in event.items() if key not in own})
     text = log.redact(str(event["event"]))
@@ -77,10 +80,27 @@ def _capture(_logger: Any, level: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 def _render(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
-    cleaned = clean_deep(hide_secret_values(event))
-    line = orjson.dumps(cleaned, default=lambda value: clean(str(value)))
+    plain = _without_filtering(event)
+    if plain is not None:
+        return plain
+    cleaned = clean_deep(event)
+    line = orjson.dumps(cleaned, default=_text)
     if len(line) <= LINE_LIMIT:
         return line.decode()
     short = {key: cleaned[key] for key in ("timestamp", "level", "invocation_id") if key in cleaned}
     text = str(cleaned["event"])[: LINE_LIMIT // 8]
     return orjson.dumps({**short, "event": text, "cut_bytes": len(line)}).decode()
+
+
+def _without_filtering(event: MutableMapping[str, Any]) -> str | None:
+    """The line of a record in which there is nothing to filter, as in most; encoded once, searched once."""
+    try:
+        line = orjson.dumps(event, default=_text).decode()
+    except TypeError:
+        # A key that is no text; the filter makes one of it.
+        return None
+    return line if len(line) <= LINE_LIMIT and is_clean_json(line) else None
+
+
+def _text(value: Any) -> str:
+    return clean(str(value))

@@ -2,12 +2,20 @@
 
 import time
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from driver_plugin.system_logs import redaction
-from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values, redact, secret_texts
+from driver_plugin.system_logs.redaction import (
+    clean,
+    clean_deep,
+    hide_secret_values,
+    is_clean_json,
+    redact,
+    secret_texts,
+)
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
 
@@ -185,3 +193,22 @@ def test_what_is_passed_over_quickly_has_nothing_to_hide(parts: list[str], cut: 
     for pattern, replacement in redaction._SECRETS:
         slowly = pattern.sub(replacement, slowly)
     assert redact(text) == redaction._ASSIGNMENT.sub(redaction._hide_assigned, slowly)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.integers(-9, 9)
+        | st.lists(st.sampled_from(FRAGMENTS), max_size=3).map("".join)
+        | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FRAGMENTS), inner),
+        max_leaves=6,
+    )
+)
+def test_json_that_is_not_filtered_has_nothing_to_filter(document: object) -> None:
+    if is_clean_json(orjson.dumps(document).decode()):
+        assert clean_deep(document) == document
+
+
+def test_an_ordinary_record_is_encoded_once() -> None:
+    assert is_clean_json('{"operation":"CreateTask","path":"/apis/v2beta1/runs/0b6c/tasks","ms":3}')
