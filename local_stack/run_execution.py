@@ -41,6 +41,8 @@ from local_stack.stack import LocalStack
 from propagation.statuses import propagate_statuses
 
 NAMESPACE: Final = "local"
+_WORKSPACE: Final = {"accessModes": ["ReadWriteOnce"]}
+"""What an administrator's default adds to a workspace of which the pipeline gives only the size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +236,7 @@ def compile_manifest(
         parameters=parameters,
         display_name=run.display_name,
         pipeline_root=pipeline_root,
-        options=options,
+        options=replace(options, default_workspace=_WORKSPACE),
         warn=lambda _text: None,
     )
     return finalize_workflow(

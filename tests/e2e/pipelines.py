@@ -5,6 +5,7 @@ pipeline computes is the oracle of the test that runs it.
 """
 
 from pathlib import Path
+from typing import Optional
 
 from kfp import compiler, dsl
 from kfp.dsl import ContainerSpec, Dataset, Input, OneOf, Output, OutputPath, PipelineTaskFinalStatus
@@ -65,6 +66,30 @@ def need(file: str, value: int, text: OutputPath(str)):  # type: ignore[valid-ty
     """Fail while ``file`` does not exist."""
     script = 'test -e "$0" && printf %s "$1" > "$2"'
     return ContainerSpec(image="alpine", command=SHELL, args=[script, file, value, text])
+
+
+@dsl.container_component
+def third_time(marker: str, attempts: OutputPath(int)):  # type: ignore[valid-type]
+    """Fail twice; ``marker`` gets a line for every start."""
+    script = 'echo started >> "$0"; n=$(grep -c . "$0"); test "$n" -ge 3 && printf %s "$n" > "$1"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, marker, attempts])
+
+
+@dsl.container_component
+def greet(text: OutputPath(str), name: Optional[str] = None):  # type: ignore[valid-type]  # noqa: UP045 (the SDK reads no other form)
+    given = dsl.IfPresentPlaceholder(input_name="name", then=[name], else_=["nobody"])
+    return ContainerSpec(image="alpine", command=SHELL, args=['printf "hello %s" "$1" > "$0"', text, given])
+
+
+@dsl.container_component
+def put(directory: str, text: str, file: OutputPath(str)):  # type: ignore[valid-type]
+    script = 'printf %s "$1" > "$0/shared"; printf %s "$0/shared" > "$2"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, directory, text, file])
+
+
+@dsl.container_component
+def get(file: str, text: OutputPath(str)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['cat "$0" > "$1"', file, text])
 
 
 @dsl.component(base_image="python:3.11")
@@ -155,11 +180,35 @@ def flaky(record: str, file: str) -> str:
     return join(values=dsl.Collected(again.outputs["text"])).outputs["text"]
 
 
+@dsl.pipeline(name="retried")
+def retried(marker: str) -> int:
+    return third_time(marker=marker).set_retry(2, backoff_duration="1s").outputs["attempts"]
+
+
+@dsl.pipeline(name="greetings")
+def greetings(name: Optional[str] = None) -> str:  # noqa: UP045 (the same)
+    alone = greet()
+    greet(name=name)
+    return greet(name=alone.outputs["text"]).outputs["text"]
+
+
+@dsl.pipeline(name="imports")
+def imports(file: str) -> int:
+    data = dsl.importer(artifact_uri=file, artifact_class=Dataset, metadata={"origin": "outside"})
+    return count(data=data.output).outputs["lines"]
+
+
+@dsl.pipeline(name="workspace", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Mi")))
+def workspace(text: str) -> str:
+    shared = put(directory=dsl.WORKSPACE_PATH_PLACEHOLDER, text=text)
+    return get(file=shared.outputs["file"]).outputs["text"]
+
+
 PIPELINES = {
     one.name: one
     for one in (
         *(sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper),
-        *(recorded, flaky),
+        *(recorded, flaky, retried, greetings, imports, workspace),
     )
 }
 

@@ -104,6 +104,46 @@ def test_failed_task_fails_the_run_and_the_exit_task_learns_of_it(tmp_path: Path
     )
 
 
+def test_failed_attempts_leave_one_row_that_ends_succeeded(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    stored = succeed(tmp_path, "retried", "-p", f"marker={marker}")
+    assert marker.read_text(encoding="utf-8") == "started\n" * 3
+    assert stored.output("ROOT") == 3
+    (row,) = stored.rows("third-time")
+    history = [entry.state for entry in row.state_history]
+    assert history == [TaskState.RUNNING, FAILED, TaskState.RUNNING, FAILED, TaskState.RUNNING, SUCCEEDED]
+    assert stored.states()["ROOT"] == [SUCCEEDED]
+    assert row.end_time is not None
+    assert row.create_time is not None
+    assert row.end_time > row.create_time
+
+
+def test_optional_inputs_that_nobody_gives_are_absent_from_command_and_row(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "greetings")
+    texts = {row.name: stored.output(row.name, "text") for row in stored.tasks if row.name != "ROOT"}
+    assert texts == {"greet": "hello nobody", "greet-2": "hello nobody", "greet-3": "hello hello nobody"}
+    assert [stored.rows(name)[0].input_parameters for name in ("greet", "greet-2")] == [[], []]
+
+
+def test_importer_registers_what_is_there_once_for_all_runs(tmp_path: Path) -> None:
+    file = tmp_path / "numbers"
+    file.write_text("1\n2\n3\n", encoding="utf-8")
+    first = succeed(tmp_path, "imports", "-p", f"file={file}")
+    assert first.output("ROOT") == 3
+    (row,) = first.rows("importer")
+    (artifact,) = row.output_artifacts[0].artifacts
+    assert (row.type, artifact.uri, artifact.metadata["origin"]) == (TaskType.IMPORTER, str(file), "outside")
+    assert first.rows("count")[0].input_artifacts[0].artifacts == [artifact]
+    again = succeed(tmp_path, "imports", "-p", f"file={file}", "--no-cache")
+    assert again.rows("importer")[0].output_artifacts[0].artifacts == [artifact]
+
+
+def test_tasks_of_a_run_share_its_workspace_which_goes_with_a_run_that_succeeded(tmp_path: Path) -> None:
+    stored = succeed(tmp_path, "workspace", "-p", "text=left here")
+    assert stored.output("ROOT") == "left here"
+    assert not Path(str(stored.output("put", "file"))).exists()
+
+
 def test_second_run_is_served_from_the_cache_until_an_input_changes(tmp_path: Path) -> None:
     succeed(tmp_path, "sums")
     again = succeed(tmp_path, "sums")
