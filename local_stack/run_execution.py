@@ -123,6 +123,7 @@ class RunExecution:
             machine.stack.driver_url,
             workflow_metadata=metadata,
             token_file=machine.stack.token_file,
+            secret=self._config.secret,
             faults=machine.faults,
         ) as agent:
             self.engine = Engine(
@@ -146,6 +147,10 @@ class RunExecution:
             # The claim of a workspace goes with a run that succeeded.
             await asyncio.to_thread(shutil.rmtree, self._workspace.parent, ignore_errors=True)
         return root
+
+    @property
+    def _config(self) -> ConfigDirectories:
+        return ConfigDirectories(self._machine.data.secrets, self._machine.data.configmaps)
 
     @property
     def _workspace(self) -> Path:
@@ -191,7 +196,7 @@ class RunExecution:
         return PodSettings(
             directory=self.state.pods,
             workspace=self._workspace,
-            config=ConfigDirectories(machine.data.secrets, machine.data.configmaps),
+            config=self._config,
             python=machine.python,
             pip_install=self.record.options.pip_install,
             scratch=machine.reaper.scratch,

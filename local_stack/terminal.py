@@ -85,7 +85,7 @@ class Progress:
 
     def observe(self, node: Node) -> None:
         """Note a change of a node."""
-        if node.type not in (NodeType.POD, NodeType.PLUGIN):
+        if node.type not in (NodeType.POD, NodeType.PLUGIN, NodeType.HTTP):
             return
         name = task_path(self._workflow_name, node.name)
         if not node.phase.fulfilled:
@@ -118,7 +118,7 @@ class Progress:
 
     def _started(self, node: Node, name: str) -> None:
         self._active[node.name] = node
-        if node.type is NodeType.POD and not self._screen.live and node.name not in self._announced:
+        if node.type is not NodeType.PLUGIN and not self._screen.live and node.name not in self._announced:
             self._announced.add(node.name)
             self._say("running", name, "")
 
@@ -143,7 +143,7 @@ class Progress:
         room = max(self._screen.height - 2, 1)
         nodes = list(self._active.values())
         for node in nodes[:room]:
-            state = "running" if node.type is NodeType.POD else "driving"
+            state = "driving" if node.type is NodeType.PLUGIN else "running"
             name = task_path(self._workflow_name, node.name)
             seconds = (datetime.now(UTC) - node.started).total_seconds()
             text = f"{state:<{_STATE_WIDTH}}{name:<32}  {duration_text(seconds)}"

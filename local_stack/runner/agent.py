@@ -1,4 +1,4 @@
-"""Argo's agent: calls the executor plugin for one node and reads its answer (spec LAUNCHER D2 to D4).
+"""Argo's agent: has a node done by the executor plugin, or sends its HTTP request (spec LAUNCHER D2 to D4).
 
 Requests and retries are those of Argo's own agent, so that what passes here passes in a cluster: 30
 seconds per try, five tries with doubling pauses, 503 and transport errors repeated, a 404 that switches
@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,8 @@ from local_stack.runner.agent_errors import is_transient
 from local_stack.runner.agent_faults import DifferentRepliesError, Faults, FaultyDelivery, LostReplyError
 from local_stack.runner.durations import parse_duration
 from local_stack.runner.errors import RunnerError
-from local_stack.runner.nodes import Phase
+from local_stack.runner.http_template import SecretLookup, execute_http
+from local_stack.runner.nodes import NodeResult, Phase
 
 EXECUTE_PATH: Final = "/api/v1/template.execute"
 NOT_MINE: Final = "no plugin executed the template"
@@ -41,19 +42,9 @@ class _TransientError(Exception):
     """One try failed in a way that Argo repeats."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginResult:
-    """What the plugin said about a node. Outputs are text, as Argo stores them."""
-
-    phase: Phase
-    message: str = ""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    result: str | None = None
-
-
 @dataclass(frozen=True)
 class _Reply:
-    result: PluginResult | None
+    result: NodeResult | None
     requeue: float | None
 
 
@@ -68,6 +59,7 @@ class PluginAgent:
         token_file: Path | None = None,
         try_timeout: float = _TRY_TIMEOUT,
         pauses: Sequence[float] = _PAUSES,
+        secret: SecretLookup = lambda _name, _key: None,
         faults: Faults | None = None,
     ) -> None:
         """Prepare calls.
@@ -78,6 +70,7 @@ class PluginAgent:
             token_file: file that holds the agent token.
             try_timeout: seconds that one try may take.
             pauses: seconds between tries, before jitter; there is one try more than pauses.
+            secret: finds the Secrets that ``http`` templates name.
             faults: what goes wrong with calls, for tests; without, nothing does.
         """
         self._url = url.rstrip("/") + EXECUTE_PATH
@@ -85,6 +78,7 @@ class PluginAgent:
         self._token_file = token_file
         self._try_timeout = try_timeout
         self._pauses = tuple(pauses)
+        self._secret = secret
         self._calls = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._switched_off = False
         self._faulty = FaultyDelivery(faults) if faults is not None else None
@@ -108,12 +102,15 @@ class PluginAgent:
         if self._session is not None:
             await self._session.close()
 
-    async def execute(self, template: Mapping[str, Any]) -> PluginResult:
-        """Have the plugin execute a substituted template.
+    async def execute(self, template: Mapping[str, Any]) -> NodeResult:
+        """Execute a substituted ``http`` template, or have the plugin execute another one.
 
         Raises:
             PluginCallError: no plugin took the template, or the call failed for good.
         """
+        if template.get("http") is not None:
+            async with self._calls:
+                return await execute_http(template["http"], secret=self._secret)
         body = json.dumps({"workflow": self._workflow, "template": template}).encode()
         while True:
             async with self._calls:
@@ -179,7 +176,7 @@ def _reason(status: int) -> str:
         return "Unknown"
 
 
-def _final(result: PluginResult) -> PluginResult:
+def _final(result: NodeResult) -> NodeResult:
     if result.phase in (Phase.PENDING, Phase.RUNNING):
         raise PluginCallError(
             f"the plugin answered phase {result.phase} without requeue: Argo would never call it again"
@@ -212,14 +209,14 @@ def _parse_reply(body: bytes) -> _Reply:
     return _Reply(_parse_node(node), requeue)
 
 
-def _parse_node(node: Mapping[str, Any]) -> PluginResult:
+def _parse_node(node: Mapping[str, Any]) -> NodeResult:
     try:
         phase = Phase(node["phase"])
     except ValueError:
         raise PluginCallError(f"the plugin answered unknown phase {node['phase']!r}") from None
     outputs = node.get("outputs") or {}
     result = outputs.get("result")
-    return PluginResult(
+    return NodeResult(
         phase=phase,
         message=str(node.get("message") or ""),
         outputs={

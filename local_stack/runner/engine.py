@@ -1,8 +1,8 @@
 """The engine: runs a workflow's templates as Argo's controller would (spec LAUNCHER E3).
 
 One asyncio task per node, all state on the event loop. The engine knows neither HTTP nor processes: a
-:class:`PluginCaller` executes plugin templates, a :class:`PodRunner` executes pods. Every node change
-is announced to the observer.
+:class:`PluginCaller` executes plugin and ``http`` templates, a :class:`PodRunner` executes pods. Every
+node change is announced to the observer.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Protocol, TypeVar
 
-from local_stack.runner.agent import PluginCallError, PluginResult
+from local_stack.runner.agent import PluginCallError
 from local_stack.runner.dag import Boundary, DagRun, TemplateCall
 from local_stack.runner.driver_containers import as_plugin_template
 from local_stack.runner.durations import parse_duration
 from local_stack.runner.errors import NodeError
-from local_stack.runner.nodes import Node, NodeType, Phase, node_id
+from local_stack.runner.nodes import Node, NodeResult, NodeType, Phase, node_id
 from local_stack.runner.retry import (
     Again,
     RetryStrategy,
@@ -70,9 +70,9 @@ class PodResult:
 
 
 class PluginCaller(Protocol):
-    """Executes plugin templates."""
+    """Executes plugin and ``http`` templates."""
 
-    async def execute(self, template: Mapping[str, Any]) -> PluginResult:
+    async def execute(self, template: Mapping[str, Any]) -> NodeResult:
         """Execute one; raises ``PluginCallError`` when the call fails for good."""
 
 
@@ -111,7 +111,7 @@ class Engine:
 
         Args:
             workflow: what to run.
-            plugins: executes plugin templates.
+            plugins: executes plugin and ``http`` templates.
             pods: executes pods.
             pod_slots: how many pods may run at once on this machine; runs may share it.
             history: nodes by name of an earlier engine for the same run, finished or not.
@@ -335,7 +335,7 @@ class Engine:
         self, kind: TemplateKind, node: Node, document: Mapping[str, Any], boundary: Boundary
     ) -> Node:
         async with asyncio.timeout(_time_limit(document)):
-            if kind is TemplateKind.PLUGIN:
+            if kind in (TemplateKind.PLUGIN, TemplateKind.HTTP):
                 return await self._run_plugin(node, document)
             if kind is TemplateKind.SUSPEND:
                 await asyncio.sleep(parse_duration(str(document["suspend"]["duration"])))

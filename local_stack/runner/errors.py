@@ -30,4 +30,4 @@ class SubstitutionError(NodeError):
 
 
 class ExpressionSyntaxError(NodeError):
-    """A ``when``, ``depends`` or retry expression cannot be read or evaluated."""
+    """A ``when``, ``depends``, retry or success expression cannot be read or evaluated."""

@@ -1,7 +1,7 @@
-"""A small expression language: what ``when`` clauses and retry expressions have in common.
+"""A small expression language, common to ``when``, retry expressions and ``successCondition``.
 
-Operators from weak to strong: ``||``, ``&&``, one comparison (``== != < <= > >= =~ !~`` and, in retry
-expressions, ``startsWith endsWith contains matches``), ``!``, parentheses. Comparison is strict in
+Operators from weak to strong: ``||``, ``&&``, one comparison (``== != < <= > >= =~ !~`` and, not in
+``when``, ``startsWith endsWith contains matches``), ``!``, parentheses. Comparison is strict in
 types, as in Argo: values of different types are never equal (spec LAUNCHER E3.4). What a bare word
 means is the caller's choice.
 """

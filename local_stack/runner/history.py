@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from local_stack.runner.nodes import Node, NodeType, Phase
 
-LEAVES: Final = (NodeType.PLUGIN, NodeType.POD, NodeType.SUSPEND)
+LEAVES: Final = (NodeType.PLUGIN, NodeType.HTTP, NodeType.POD, NodeType.SUSPEND)
 """Nodes that do work. All others follow from these and are computed anew when a run goes on."""
 
 _JOURNAL: Final = "nodes.jsonl"

@@ -48,10 +48,21 @@ class NodeType(StrEnum):
     DAG = "DAG"
     TASK_GROUP = "TaskGroup"
     PLUGIN = "Plugin"
+    HTTP = "HTTP"
     POD = "Pod"
     RETRY = "Retry"
     SUSPEND = "Suspend"
     SKIPPED = "Skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeResult:
+    """What Argo's agent reports of a node. Outputs are text, as Argo stores them."""
+
+    phase: Phase
+    message: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    result: str | None = None
 
 
 @dataclass(kw_only=True)

@@ -26,8 +26,18 @@ class TemplateKind(Enum):
 
     DAG = NodeType.DAG
     PLUGIN = NodeType.PLUGIN
+    HTTP = NodeType.HTTP
     POD = NodeType.POD
     SUSPEND = NodeType.SUSPEND
+
+
+_KINDS: Final[Mapping[str, TemplateKind]] = {
+    "dag": TemplateKind.DAG,
+    "container": TemplateKind.POD,
+    "plugin": TemplateKind.PLUGIN,
+    "http": TemplateKind.HTTP,
+    "suspend": TemplateKind.SUSPEND,
+}
 
 
 @dataclass(frozen=True)
@@ -162,25 +172,17 @@ def _template(document: Mapping[str, Any]) -> Template:
     where = f"spec.templates[{name}]"
     if not name:
         raise UnsupportedWorkflowError("spec.templates[].name", "is missing")
-    kinds = [kind for kind in ("dag", "container", "plugin", "suspend") if document.get(kind) is not None]
+    kinds = [kind for kind in _KINDS if document.get(kind) is not None]
     if len(kinds) != 1:
-        raise UnsupportedWorkflowError(
-            where, f"has {len(kinds)} of dag, container, plugin, suspend instead of one"
-        )
+        raise UnsupportedWorkflowError(where, f"has {len(kinds)} of {', '.join(_KINDS)} instead of one")
     if kinds == ["plugin"] and len(document["plugin"]) != 1:
         raise UnsupportedWorkflowError(f"{where}.plugin", "must have exactly one key")
     if is_driver_container(document):
         return Template(name, TemplateKind.PLUGIN, document, driver_container=True)
-    if kinds == ["container"]:
+    if kinds in (["container"], ["http"]):
         for parameter in (document.get("outputs") or {}).get("parameters") or ():
             raise UnsupportedWorkflowError(f"{where}.outputs.parameters[{parameter.get('name')}]")
-    kind = {
-        "dag": TemplateKind.DAG,
-        "container": TemplateKind.POD,
-        "plugin": TemplateKind.PLUGIN,
-        "suspend": TemplateKind.SUSPEND,
-    }[kinds[0]]
-    return Template(name, kind, document)
+    return Template(name, _KINDS[kinds[0]], document)
 
 
 def _check_references(workflow: Workflow) -> None:

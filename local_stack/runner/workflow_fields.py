@@ -8,7 +8,8 @@ absent, since serialised workflows are full of them.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from local_stack.runner.errors import UnsupportedWorkflowError
+from local_stack.runner.errors import ExpressionSyntaxError, UnsupportedWorkflowError
+from local_stack.runner.http_template import check_success_condition
 
 _POD_SETTINGS: Final = frozenset(
     {
@@ -59,6 +60,7 @@ _TEMPLATE: Final = frozenset(
         "activeDeadlineSeconds",
         "container",
         "dag",
+        "http",
         "initContainers",
         "inputs",
         "metadata",
@@ -89,6 +91,17 @@ _TASK: Final = frozenset(
     }
 )
 _OUTPUT_SOURCES: Final = frozenset({"default", "jqFilter", "jsonPath", "parameter", "path"})
+_HTTP: Final = frozenset(
+    {
+        "body",
+        "headers",
+        "insecureSkipVerify",
+        "method",
+        "successCondition",
+        "timeoutSeconds",
+        "url",
+    }
+)
 _RETRY: Final = frozenset({"affinity", "backoff", "expression", "limit", "retryPolicy"})
 
 
@@ -133,6 +146,8 @@ def _check_template(template: Mapping[str, Any], where: str) -> None:
     _only(template.get("suspend"), ("duration",), f"{where}.suspend")
     if "suspend" in template and not (template["suspend"] or {}).get("duration"):
         raise UnsupportedWorkflowError(f"{where}.suspend", "without a duration waits for a person")
+    if template.get("http") is not None:
+        _check_http(template["http"], f"{where}.http")
     dag = template.get("dag")
     _only(dag, ("failFast", "target", "tasks"), f"{where}.dag")
     for name, task in _named((dag or {}).get("tasks")):
@@ -146,6 +161,28 @@ def _check_template(template: Mapping[str, Any], where: str) -> None:
         raise UnsupportedWorkflowError(
             path, "uses a {{=…}} expression, which the local runner does not evaluate"
         )
+
+
+def _check_http(http: Mapping[str, Any], where: str) -> None:
+    _only(http, _HTTP, where)
+    if not http.get("url"):
+        raise UnsupportedWorkflowError(f"{where}.url", "is missing")
+    for field, kind in (("timeoutSeconds", int), ("insecureSkipVerify", bool)):
+        if http.get(field) is not None and type(http[field]) is not kind:
+            raise UnsupportedWorkflowError(f"{where}.{field}", f"is not of type {kind.__name__}")
+    for index, header in enumerate(http.get("headers") or ()):
+        place = f"{where}.headers[{header.get('name', index)}]"
+        if not header.get("name"):
+            raise UnsupportedWorkflowError(f"{place}.name", "is missing")
+        _only(header, ("name", "value", "valueFrom"), place)
+        source = header.get("valueFrom") or {}
+        _only(source, ("secretKeyRef",), f"{place}.valueFrom")
+        _only(source.get("secretKeyRef"), ("key", "name", "optional"), f"{place}.valueFrom.secretKeyRef")
+    try:
+        check_success_condition(http.get("successCondition") or "")
+    except ExpressionSyntaxError as error:
+        reason = f"cannot be evaluated: {error}"
+        raise UnsupportedWorkflowError(f"{where}.successCondition", reason) from error
 
 
 def _check_hooks(hooks: Mapping[str, Any] | None, where: str) -> None:

@@ -138,6 +138,10 @@ def test_without_a_terminal_lines_are_only_appended() -> None:
         _node("w.root.b-driver", NodeType.PLUGIN, Phase.SUCCEEDED, outputs={"cached-decision": "true"}),
         _node("w.root.c-driver", NodeType.PLUGIN, Phase.SUCCEEDED, outputs={"condition": "false"}),
         _node("w.root.d-driver", NodeType.PLUGIN, Phase.FAILED, message="kfp-driver: no"),
+        _node("w.root.e", NodeType.HTTP, Phase.RUNNING),
+        _node(
+            "w.root.e", NodeType.HTTP, Phase.FAILED, after=1, message="received non-2xx response code: 500"
+        ),
         _node("w.root", NodeType.DAG, Phase.FAILED),
     ):
         progress.observe(node)
@@ -148,6 +152,8 @@ def test_without_a_terminal_lines_are_only_appended() -> None:
         ["cached", "b", "served", "from", "cache"],
         ["skipped", "c", "its", "condition", "is", "false"],
         ["failed", "d", "driver:", "kfp-driver:", "no"],
+        ["running", "e"],
+        ["failed", "e", "1.0s", "received", "non-2xx", "response", "code:", "500"],
     ]
     assert progress.cached == 1
     assert "\x1b" not in stream.getvalue()

@@ -11,13 +11,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from local_stack.runner.agent import EXECUTE_PATH, PluginAgent, PluginCallError, PluginResult
+from local_stack.runner.agent import EXECUTE_PATH, PluginAgent, PluginCallError
 from local_stack.runner.agent_faults import Faults
+from local_stack.runner.nodes import NodeResult
 
 _TEMPLATE = {"name": "t", "plugin": {"driver-plugin": {"args": {}}}}
 
 
-async def _execute(faults: Faults, *, answers: int = 1, seconds: float = 0.0) -> tuple[PluginResult, int]:
+async def _execute(faults: Faults, *, answers: int = 1, seconds: float = 0.0) -> tuple[NodeResult, int]:
     """One call to a plugin that has that many different answers; what it got, how often it was called."""
     numbers, calls = itertools.cycle(range(answers)), 0
 

@@ -44,7 +44,6 @@ def _dag(*tasks: dict[str, Any]) -> dict[str, Any]:
         (_workflow(templates=[{"name": "x", "containerSet": {"a": 1}}]), "spec.templates[x].containerSet"),
         (_workflow(templates=[{"name": "x", "resource": {"action": "get"}}]), "spec.templates[x].resource"),
         (_workflow(templates=[{"name": "x", "data": {"source": {"a": 1}}}]), "spec.templates[x].data"),
-        (_workflow(templates=[{"name": "x", "http": {"url": "http://h"}}]), "spec.templates[x].http"),
         (_workflow(template={"synchronization": {"mutex": {}}}), "spec.templates[main].synchronization"),
         (
             _workflow(template={"outputs": {"artifacts": [{"name": "a"}]}}),
