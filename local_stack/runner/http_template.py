@@ -16,7 +16,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
-from multidict import CIMultiDict
 
 from local_stack.runner.errors import ExpressionSyntaxError, NodeError
 from local_stack.runner.expressions import Operand, evaluate
@@ -40,7 +39,7 @@ async def execute_http(http: Mapping[str, Any], *, secret: SecretLookup) -> Node
         secret: finds what headers take from Secrets.
     """
     try:
-        headers = _headers(http, secret)
+        headers = [(header["name"], _header_value(header, secret)) for header in http.get("headers") or ()]
     except NodeError as error:
         return NodeResult(phase=Phase.FAILED, message=str(error))
     try:
@@ -87,11 +86,11 @@ def _judge(condition: str, http: Mapping[str, Any], *, status: int, body: str) -
     return "" if evaluate(condition, word=word) else f"successCondition '{condition}' evaluated false"
 
 
-async def _send(http: Mapping[str, Any], headers: CIMultiDict[str]) -> tuple[int, str]:
+async def _send(http: Mapping[str, Any], headers: list[tuple[str, str]]) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession(
             # Go unpacks an answer only when it was Go that asked for a packed one.
-            auto_decompress="Accept-Encoding" not in headers,
+            auto_decompress=all(name.lower() != "accept-encoding" for name, _ in headers),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip"},
             skip_auto_headers=("Accept", "Content-Type"),
@@ -110,21 +109,18 @@ async def _send(http: Mapping[str, Any], headers: CIMultiDict[str]) -> tuple[int
         return response.status, (await response.read()).decode(errors="replace")
 
 
-def _headers(http: Mapping[str, Any], secret: SecretLookup) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict()
-    for header in http.get("headers") or ():
-        value: str | None = str(header.get("value") or "")
-        reference = (header.get("valueFrom") or {}).get("secretKeyRef")
-        if reference:
-            name, key = reference.get("name") or "", reference.get("key") or ""
-            value = secret(name, key)
-            if value is None:
-                raise NodeError(
-                    f'header {header["name"]}: Secret "{name}" has no key "{key}"; '
-                    f"put its value into the file secrets/{name}/{key} of the data directory"
-                )
-        headers.add(header["name"], value or "")
-    return headers
+def _header_value(header: Mapping[str, Any], secret: SecretLookup) -> str:
+    reference = (header.get("valueFrom") or {}).get("secretKeyRef")
+    if not reference:
+        return str(header.get("value") or "")
+    name, key = reference.get("name") or "", reference.get("key") or ""
+    value = secret(name, key)
+    if value is None:
+        raise NodeError(
+            f'header {header["name"]}: Secret "{name}" has no key "{key}"; '
+            f"put its value into the file secrets/{name}/{key} of the data directory"
+        )
+    return value
 
 
 def _request_name(http: Mapping[str, Any]) -> str:
