@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -102,12 +102,8 @@ async def started(drivers: Stack, directory: Path, size: int) -> DrivenRun:
 async def finish_iterations(
     client: KfpApiClient, run_id: str, loop: str, size: int, *, leave: tuple[int, ...]
 ) -> None:
-    """The rows of finished iterations, as drivers and launchers leave them.
-
-    They are the oldest: counting brings the first row along, which must be the same in every loop.
-    """
+    """The rows of finished iterations, as drivers and launchers leave them."""
     at_once = asyncio.Semaphore(8)
-    created = datetime.now(UTC) - timedelta(minutes=1)
 
     async def finish(index: int) -> None:
         kind, producer = output_type_and_producer("train", index)
@@ -123,7 +119,7 @@ async def finish_iterations(
                     parent_task_id=loop,
                     type_attributes=TypeAttributes(iteration_index=index),
                     status_metadata=StatusMetadata(custom_properties={LOOP_SIZE_PROPERTY: size}),
-                    create_time=created,
+                    create_time=datetime.now(UTC),
                     outputs=InputOutputs(parameters=[output]),
                 )
             )
@@ -161,8 +157,9 @@ async def equal_cost(drivers: Stack, small: int, large: int, directory: Path) ->
     more_requests, many = await cost(drivers, large, directory)
     assert more_requests == requests
     assert not any("view=FULL" in line for line in requests)
-    # Indexes and sizes have more digits in a large loop, nothing else may differ.
-    assert abs(many - few) < 200, (few, many)
+    # Indexes have more digits in a large loop, and a count brings one row of a leaf along: any one, short or
+    # long. Nothing else may differ; the head of the smaller of the large loops alone is ten times as much.
+    assert abs(many - few) < 1200, (few, many)
 
 
 async def test_task_costs_the_same_in_a_loop_of_ten_and_of_two_hundred(
