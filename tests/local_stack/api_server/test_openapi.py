@@ -6,12 +6,14 @@ checks every answer against it: no 5xx, documented status, content type and sche
 
 import io
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -91,32 +93,46 @@ def _send(case: Any, rows: Rows) -> None:
         rows.fill()
 
 
-Test = TypeVar("Test", bound=Callable[..., None])
 QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+every_operation = pytest.mark.parametrize(
+    "operation",
+    [found.ok() for found in schema.get_all_operations()],
+    ids=lambda operation: str(operation.label),
+)
+"""Not schemathesis' own parametrization: its items share an id, and pytest-xdist runs one item of each id."""
 
 
-def for_every_operation(examples: int, *, derandomize: bool) -> Callable[[Test], Test]:
-    """Run a test with generated cases of each operation of the document."""
+def search(operation: Any, rows: Rows, *, examples: int, derandomize: bool) -> None:
+    """Send generated requests of an operation: as many that follow the document as ones that do not."""
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
-    def decorate(test: Test) -> Test:
-        bounded = settings(
-            max_examples=examples, deadline=None, derandomize=derandomize, suppress_health_check=QUIET
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=derandomize,
+            suppress_health_check=QUIET,
+            database=None,
         )
-        decorated: Test = schema.parametrize()(bounded(test))
-        return decorated
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def send(case: Any) -> None:
+            _send(case, rows)
 
-    return decorate
+        try:
+            send()
+        except Unsatisfiable:
+            # Nothing that such an operation takes can be wrong.
+            assert mode is GenerationMode.NEGATIVE
 
 
-@for_every_operation(8, derandomize=True)
-def test_no_generated_request_makes_the_server_fail(case: Any, rows: Rows) -> None:
-    _send(case, rows)
+@every_operation
+def test_no_generated_request_makes_the_server_fail(operation: Any, rows: Rows) -> None:
+    search(operation, rows, examples=4, derandomize=True)
 
 
 @pytest.mark.slow
-@for_every_operation(100, derandomize=False)
-def test_no_request_of_a_long_search_makes_the_server_fail(case: Any, rows: Rows) -> None:
-    _send(case, rows)
+@every_operation
+def test_no_request_of_a_long_search_makes_the_server_fail(operation: Any, rows: Rows) -> None:
+    search(operation, rows, examples=50, derandomize=False)
 
 
 def test_the_document_lists_the_routes_that_are_served(tmp_path: Any) -> None:
