@@ -45,8 +45,17 @@ _LAUNCHER_ENDPOINT: Final = (
     "ml_pipeline_server_port",
     "ml_pipeline_tls_enabled",
 )
-_GRPC_ENDPOINT: Final = "ml_pipeline_grpc_"
-"""Prefix under which newer templates name the same endpoint once more."""
+_GRPC_RECONNECTING: Final = frozenset(
+    {
+        "ml_pipeline_grpc_backoff_base_delay",
+        "ml_pipeline_grpc_backoff_multiplier",
+        "ml_pipeline_grpc_backoff_jitter",
+        "ml_pipeline_grpc_backoff_max_delay",
+        "ml_pipeline_grpc_min_connect_timeout",
+    }
+)
+"""How a gRPC client of the KFP API reconnects, in KFP's newer templates. This service speaks REST; launchers
+get the same settings as environment, from the compiler."""
 _READ: Final = frozenset(
     {
         *_REQUIRED,
@@ -325,7 +334,7 @@ def _check_audience(args: Mapping[str, Any], expected: str) -> None:
 
 def _endpoint_warnings(args: Mapping[str, Any], settings: Settings) -> list[str]:
     """The launcher endpoint comes from the service's settings; arguments that differ are only reported."""
-    named = [name for name in sorted(args) if name in _LAUNCHER_ENDPOINT or name.startswith(_GRPC_ENDPOINT)]
+    named = [name for name in _LAUNCHER_ENDPOINT if name in args]
     differing = [name for name in named if _differs(args, name, settings)]
     if not differing:
         return []
@@ -344,8 +353,7 @@ def _ignored(args: Mapping[str, Any]) -> list[str]:
     old = sorted(_METADATA_STORE & args.keys())
     if old:
         warnings.append(f"arguments of the metadata store era; ignored: {', '.join(old)}")
-    unread = args.keys() - _READ - _OUTPUT_PATHS - _METADATA_STORE
-    unknown = sorted(name for name in unread if not name.startswith(_GRPC_ENDPOINT))
+    unknown = sorted(args.keys() - _READ - _OUTPUT_PATHS - _METADATA_STORE - _GRPC_RECONNECTING)
     if unknown:
         names = [_quoted(name) for name in unknown[:20]]
         warnings.append(f"unknown arguments; ignored: {', '.join(names)}")

@@ -223,12 +223,41 @@ def test_an_attackers_address_is_ignored_with_one_warning() -> None:
             ml_pipeline_server_address="evil.example",
             ml_pipeline_server_port="1",
             ml_pipeline_tls_enabled="true",
-            ml_pipeline_grpc_address="evil.example",
         )
     )
 
-    assert len(call.warnings) == 1
+    assert call.warnings == (
+        "arguments differ from this service's launcher endpoint; ignored: "
+        "ml_pipeline_server_address, ml_pipeline_server_port, ml_pipeline_tls_enabled",
+    )
     assert "evil" not in repr(call)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ml_pipeline_server_address", "ml-pipeline"),
+        ("ml_pipeline_server_port", 9999),
+        ("ml_pipeline_tls_enabled", "t"),
+    ],
+)
+def test_each_part_of_the_launcher_endpoint_is_compared_with_the_settings(name: str, value: object) -> None:
+    changed = container_args(**{name: value})
+
+    assert parse(changed).warnings[0].endswith(f"ignored: {name}")
+
+
+def test_a_launcher_endpoint_equal_to_the_settings_is_no_reason_to_warn() -> None:
+    settings = Settings.from_environ(
+        {"KFP_API_ADDRESS": "api.example", "KFP_API_PORT": "8888", "KFP_API_TLS": "true"}
+    )
+    same = container_args(
+        ml_pipeline_server_address="api.example",
+        ml_pipeline_server_port=8888,
+        ml_pipeline_tls_enabled="true",
+    )
+
+    assert parse(same, settings).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,6 @@ async def test_addresses_and_proxies_of_a_call_are_never_connected_to(servers: W
             servers,
             ml_pipeline_server_address="127.0.0.1",
             ml_pipeline_server_port=str(attacker.port),
-            ml_pipeline_grpc_server_address="127.0.0.1",
-            ml_pipeline_grpc_server_port=str(attacker.port),
             ml_pipeline_tls_enabled=True,
             http_proxy=own,
             https_proxy=own,
@@ -214,13 +212,23 @@ async def test_claims_are_made_and_deleted_in_the_callers_namespace_only(servers
 
 
 async def test_the_argument_set_of_newer_templates_is_served_unchanged(servers: World) -> None:
-    """The further arguments of KFP's newest plugin templates; replies suit templates of either dialect."""
+    """The further arguments of KFP's newest plugin templates, in the forms in which its compiler writes them.
+
+    Oracle: the request schema of KFP's driver service. Replies suit templates of either dialect.
+    """
     args = await make_due(servers)
     newer = {
         **args,
         "kfp_token_audience": Settings().run_audience(args["run_id"]),
-        "ml_pipeline_grpc_server_address": args["ml_pipeline_server_address"],
-        "ml_pipeline_grpc_server_port": args["ml_pipeline_server_port"],
+        "ml_pipeline_grpc_backoff_base_delay": "2s",
+        "ml_pipeline_grpc_backoff_multiplier": "1.8",
+        "ml_pipeline_grpc_backoff_jitter": "0.4",
+        "ml_pipeline_grpc_backoff_max_delay": "45s",
+        "ml_pipeline_grpc_min_connect_timeout": "25s",
+        "default_run_as_user": 1000,
+        "default_run_as_group": 100,
+        "default_run_as_non_root": "false",
+        "default_host_users": "false",
         "runtime_args": '{"SOME_PLUGIN": "{}"}',
         "parent_task_id_path": "{{outputs.parameters.parent-dag-task-id-path.path}}",
         "cached_decision_path": "{{outputs.parameters.cached-decision.path}}",
