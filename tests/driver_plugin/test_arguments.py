@@ -226,9 +226,10 @@ def test_an_attackers_address_is_ignored_with_one_warning() -> None:
         )
     )
 
-    assert call.warnings == (
+    (warning,) = call.warnings
+    assert warning == (
         "arguments differ from this service's launcher endpoint; ignored: "
-        "ml_pipeline_server_address, ml_pipeline_server_port, ml_pipeline_tls_enabled",
+        "ml_pipeline_server_address, ml_pipeline_server_port, ml_pipeline_tls_enabled"
     )
     assert "evil" not in repr(call)
 

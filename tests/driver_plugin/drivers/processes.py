@@ -197,10 +197,10 @@ async def _no_pause(_seconds: float) -> None:
 
 
 @asynccontextmanager
-async def world(directory: Path) -> AsyncIterator[World]:
-    """The servers, with one breaker in front of both."""
+async def world(directory: Path, *, api: web.Application | None = None) -> AsyncIterator[World]:
+    """The servers, with one breaker in front of both; the KFP API is the embedded one unless given."""
     breaker, cluster = Breaker(), Cluster()
-    api = build_app(ServerConfig(database=directory / "kfp.sqlite"))
+    api = api or build_app(ServerConfig(database=directory / "kfp.sqlite"))
     kubernetes = cluster.app()
     for app in (api, kubernetes):
         app.middlewares.append(breaker.__call__)

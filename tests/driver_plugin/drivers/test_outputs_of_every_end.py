@@ -2,7 +2,8 @@
 
 Argo applies no default of its own to the outputs of a plugin node, so an output that is missing stays
 unresolved in the workflow. Oracle: the table of names, types and defaults in the contract of the reply (spec
-DRIVER 1.4), and the rows that the embedded KFP API holds after the call.
+DRIVER 1.4), and the rows that the KFP API holds after the call: the embedded one as it is, and held to what
+KFP's own server does and accepts.
 """
 
 import json
@@ -16,6 +17,7 @@ import pytest
 from driver_plugin.argo.driver_type import DriverType
 from tests.driver_plugin.drivers.crash_scenarios import SCENARIOS, Scenario
 from tests.driver_plugin.drivers.processes import LOG_ROOT, World, world
+from tests.upstream_server import upstream_app
 
 IDS: Final = {"parent-dag-task-id-path", "task-id"}
 """The row's id under both names, so that templates of either dialect find it; a failure has a row, too."""
@@ -70,9 +72,10 @@ ENDS: Final[Mapping[str, End]] = {
 }
 
 
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as running:
+@pytest.fixture(params=["embedded", "upstream's rules"])
+async def servers(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    api = None if request.param == "embedded" else upstream_app(tmp_path / "upstream.sqlite")
+    async with world(tmp_path, api=api) as running:
         yield running
 
 
