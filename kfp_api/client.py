@@ -202,22 +202,33 @@ class KfpApiClient:
 
     async def update_task(self, run_id: str, task_id: str, patch: PipelineTask) -> PipelineTask:
         """Apply a sparse patch (spec KFP_API 4.2) and get the whole row."""
-        answer = await self._call(
-            operations.UPDATE_TASK,
-            run_id=run_id,
-            parts={"task_id": task_id},
-            body=sendable_task(patch).to_wire(),
-        )
+        answer = await self._transport.call(_task_update(run_id, task_id, patch))
         return parse(PipelineTask, answer)
 
-    async def update_tasks(self, run_id: str, patches: Mapping[str, PipelineTask]) -> dict[str, PipelineTask]:
+    async def write_task(self, run_id: str, task_id: str, patch: PipelineTask) -> PipelineTask | None:
+        """Apply a sparse patch to a row that may be large: a DAG's lists its children, a loop's its items.
+
+        Returns:
+            What never changes of the row, and its state; ``None`` where the server answered with a whole
+            row that was too long to be read.
+        """
+        answer = await self._transport.call(_task_update(run_id, task_id, patch, wants_answer=False))
+        return None if answer is None else parse(PipelineTask, answer)
+
+    async def write_tasks(self, run_id: str, patches: Mapping[str, PipelineTask]) -> None:
         """Apply sparse patches by task id; after a failure the outcome of each is unknown. Empty: no call."""
         if not patches:
-            return {}
-        body = {"tasks": {task_id: sendable_task(patch).to_wire() for task_id, patch in patches.items()}}
-        answer = await self._call(operations.UPDATE_TASKS, run_id=run_id, body=body)
-        tasks = object_of(answer).get("tasks", {})
-        return {task_id: parse(PipelineTask, task) for task_id, task in object_of(tasks).items()}
+            return
+        tasks = {task_id: sendable_task(patch).to_wire() for task_id, patch in patches.items()}
+        await self._transport.call(
+            Request(
+                operation=operations.UPDATE_TASKS,
+                parts={"run_id": run_id},
+                run_id=run_id,
+                body={"tasks": tasks},
+                wants_answer=False,
+            )
+        )
 
     async def list_tasks(
         self,
@@ -427,3 +438,13 @@ class KfpApiClient:
         return await self._transport.call(
             Request(operation=operation, parts=path_parts, query=query, body=body, run_id=named)
         )
+
+
+def _task_update(run_id: str, task_id: str, patch: PipelineTask, *, wants_answer: bool = True) -> Request:
+    return Request(
+        operation=operations.UPDATE_TASK,
+        parts={"run_id": run_id, "task_id": task_id},
+        run_id=run_id,
+        body=sendable_task(patch).to_wire(),
+        wants_answer=wants_answer,
+    )

@@ -145,7 +145,12 @@ class RunView:
 
     def remember(self, task: PipelineTask) -> None:
         """Note a row that this call wrote, so that later reads of this call see it."""
+        self.remember_identity(task)
         self._rows[task.task_id] = task
+
+    def remember_identity(self, task: PipelineTask) -> None:
+        """Note that this call wrote a row of which it knows no more than what never changes."""
+        self._rows.pop(task.task_id, None)
         self._cache.remember_task(task)
         if task.parent_task_id:
             self._parents[task.parent_task_id] = True

@@ -38,6 +38,8 @@ _KEEP_ALIVE_SECONDS: Final = 30.0
 _CONNECTIONS: Final = 100
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_BODY: Final = object()
+_UNWANTED_BYTES: Final = 64 * 1024
+"""How much of an answer is read that does not matter: what a connection costs that is kept."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
 """The time-out of the whole attempt is :meth:`ApiTransport._exchange`'s own."""
 
@@ -76,7 +78,15 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one call sends. ``body`` is JSON data; ``run_id`` is the run that the call names, if any."""
+    """What one call sends.
+
+    Attributes:
+        body: JSON data.
+        run_id: the run that the call names, if any.
+        timeout_seconds: bound of one attempt, where the client's own is too short.
+        wants_answer: whether the answer matters. A server may shorten one that does not (``Prefer:
+            return=minimal``, RFC 7240); of a longer one no more than 64 KiB is read.
+    """
 
     operation: Operation
     parts: Mapping[str, str]
@@ -85,6 +95,7 @@ class Request:
     run_id: str | None = None
     headers: Mapping[str, str] | None = None
     timeout_seconds: float | None = None
+    wants_answer: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,7 @@ class _Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+    complete: bool
 
     @property
     def is_success(self) -> bool:
@@ -139,6 +151,8 @@ class ApiTransport:
 
     async def call(self, request: Request) -> Any:
         """Send ``request``, again where it helps, and answer the decoded JSON of the reply.
+
+        ``None`` stands for the long answer of a request that does not want it.
 
         Raises:
             KfpApiError: see :mod:`kfp_api.errors`; the last failure when the deadline ends the attempts.
@@ -197,6 +211,8 @@ class ApiTransport:
         headers = {"Accept": "application/json", **(request.headers or {}), **credential}
         if content is not None:
             headers["Content-Type"] = "application/json"
+        if not request.wants_answer:
+            headers["Prefer"] = "return=minimal"
         remaining = deadline - asyncio.get_running_loop().time()
         seconds = max(0.001, min(request.timeout_seconds or self._timeout_seconds, remaining))
         started = time.perf_counter()
@@ -209,6 +225,7 @@ class ApiTransport:
                     URL(f"{self._base}{path}{query}", encoded=True),
                     content=content,
                     headers=headers,
+                    whole=request.wants_answer,
                 )
         except aiohttp.ClientError as error:  # some are time-outs as well
             sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
@@ -237,14 +254,21 @@ class ApiTransport:
             )
 
     async def _send(
-        self, method: str, url: URL, *, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: URL, *, content: bytes | None, headers: Mapping[str, str], whole: bool
     ) -> _Answer:
-        """The whole answer; its connection is given back also when reading it fails or takes too long."""
+        """The answer; its connection is given back also when reading it fails or takes too long."""
         request = self._opened().request(
             method, url, data=content, headers=headers, allow_redirects=False, timeout=_TIMEOUT
         )
         async with request as response:
-            return _Answer(status=response.status, headers=response.headers, content=await response.read())
+            whole = whole or not response.ok
+            text = await response.read() if whole else await _beginning(response)
+            return _Answer(
+                status=response.status,
+                headers=response.headers,
+                content=text or b"",
+                complete=text is not None,
+            )
 
     def _opened(self) -> aiohttp.ClientSession:
         """The shared session, opened in the event loop of the first call.
@@ -272,6 +296,19 @@ class ApiTransport:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body if it is short; else ``None``, and the connection is closed instead of emptied."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _UNWANTED_BYTES:
+            response.close()
+            return None
+    return b"".join(parts)
 
 
 class _RetryRule:
@@ -303,6 +340,8 @@ class _RetryRule:
 def _read(
     operation: Operation, path: str, answer: _Answer, request: Request, credential: Mapping[str, str]
 ) -> Any:
+    if answer.is_success and not answer.complete:
+        return None
     document: Any = None
     is_json = True
     try:

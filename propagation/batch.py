@@ -110,7 +110,7 @@ class WriteBatch:
             await client.create_artifact_tasks(list(self._links.values()))
             self._links = {}
         if self._patches:
-            await client.update_tasks(self._run_id, self._patches)
+            await client.write_tasks(self._run_id, self._patches)
             self._patches = {}
 
 

@@ -93,8 +93,10 @@ async def _evaluate(
         if state is not TaskState.FAILED:
             await _complete_outputs(run, dag)
         patch = PipelineTask(state=state, end_time=datetime.now(UTC).replace(microsecond=0))
-    written = await run.client.update_task(run.run_id, dag.task_id, patch)
-    run.remember(written)
+    written = await run.client.write_task(run.run_id, dag.task_id, patch)
+    if written is None:
+        written = (await run.task_identity(dag.task_id)).model_copy(update={"state": state})
+    run.remember_identity(written)
     return written
 
 

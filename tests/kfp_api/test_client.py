@@ -119,17 +119,33 @@ async def test_update_is_a_sparse_patch(server: ScriptedServer, client: KfpApiCl
 
 
 async def test_bulk_update_is_keyed_by_task_id(server: ScriptedServer, client: KfpApiClient) -> None:
-    server.play(Reply(200, {"tasks": {"T": {"task_id": "T", "state": "FAILED"}}}))
-    stored = await client.update_tasks("R", {"T": PipelineTask(state=TaskState.FAILED)})
+    server.play(Reply(200, {}))
+    await client.write_tasks("R", {"T": PipelineTask(state=TaskState.FAILED)})
     assert server.asked[0].path == f"{BASE}/runs/R/tasks:batchUpdate"
     assert server.asked[0].body == {"tasks": {"T": {"state": "FAILED"}}}
-    assert stored["T"].state is TaskState.FAILED
+
+
+async def test_a_write_of_a_large_row_asks_for_a_short_answer(
+    server: ScriptedServer, client: KfpApiClient
+) -> None:
+    server.play(*[Reply(200, {"task_id": "T", "state": "FAILED"})] * 2, Reply(200, {}))
+    patch = PipelineTask(state=TaskState.FAILED)
+    written = await client.write_task("R", "T", patch)
+    await client.update_task("R", "T", patch)
+    await client.write_tasks("R", {"T": patch})
+    assert written is not None
+    assert (written.task_id, written.state) == ("T", TaskState.FAILED)
+    assert [asked.headers.get("Prefer") for asked in server.asked] == [
+        "return=minimal",
+        None,
+        "return=minimal",
+    ]
 
 
 async def test_nothing_is_sent_when_there_is_nothing_to_do(
     server: ScriptedServer, client: KfpApiClient
 ) -> None:
-    assert await client.update_tasks("R", {}) == {}
+    await client.write_tasks("R", {})
     assert await client.create_artifacts([]) == []
     assert await client.create_artifact_tasks([]) == []
     assert not server.asked

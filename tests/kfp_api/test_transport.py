@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import (
@@ -24,7 +26,7 @@ from kfp_api.errors import (
     KfpApiError,
     RunIsTerminalError,
 )
-from kfp_api.messages import CreateArtifactRequest, PipelineTask, Run, TaskType
+from kfp_api.messages import CreateArtifactRequest, PipelineTask, Run, TaskState, TaskType
 from kfp_api.transport import ApiCall, Backoff
 from tests.kfp_api.conftest import ClientFactory
 from tests.kfp_api.scripted_server import Reply, Reset, ScriptedServer, Silence, Step
@@ -279,7 +281,7 @@ async def test_base_audience_is_asked_for_only_where_run_bound_tokens_are_refuse
     server.play(*[Reply(200, {})] * 6)
     await client.get_run("r1")
     await client.list_tasks("r1")
-    await client.update_tasks("r1", {"t1": PipelineTask(cache_fingerprint="f")})
+    await client.write_tasks("r1", {"t1": PipelineTask(cache_fingerprint="f")})
     await client.create_artifact(CreateArtifactRequest(run_id="r1", task_id="t1", reuse_if_exists=True))
     await client.find_cached_task(namespace="ns", cache_fingerprint="f", run_id="r1")
     await client.get_pipeline_version("p1", "v1")
@@ -368,3 +370,36 @@ def test_pause_never_exceeds_its_bound_and_follows_retry_after() -> None:
     error.retry_after_seconds = 7.5
     state.set_exception((ApiUnavailableError, error, None))
     assert Backoff().seconds(state) == 7.5
+
+
+async def test_of_an_answer_that_does_not_matter_no_more_than_its_beginning_is_read() -> None:
+    chunk, chunks = b" " * 64 * 1024, 1_000
+    sent = [0]
+
+    async def whole_row(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        try:
+            for _ in range(chunks):
+                await answer.write(chunk)
+                sent[-1] += len(chunk)
+        except ConnectionError:
+            sent.append(0)
+        return answer
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", whole_row)
+    async with TestServer(app) as server, KfpApiClient(str(server.make_url("")).rstrip("/")) as client:
+        patch = PipelineTask(state=TaskState.FAILED)
+        assert await client.write_task("r1", "t1", patch) is None
+        await client.write_tasks("r1", {"t1": patch})
+    # What fits into the sockets' buffers leaves the server all the same.
+    assert max(sent) < chunks * len(chunk) / 4
+
+
+async def test_a_refusal_is_read_whole_also_where_the_answer_does_not_matter(
+    server: ScriptedServer, client: KfpApiClient
+) -> None:
+    server.play(Reply(400, {"filler": " " * 100_000, **status(3, external="no such column")}))
+    with pytest.raises(ApiRequestError, match="no such column"):
+        await client.write_task("r1", "t1", PipelineTask(state=TaskState.FAILED))

@@ -34,6 +34,12 @@ _STATUS: Final[Json] = {
         },
     },
 }
+_PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "return=minimal (RFC 7240): the answer leaves out what grows with a run",
+    "schema": {"enum": ["return=minimal"]},
+}
 _UPLOAD_ERROR: Final[Json] = {
     "type": "object",
     "required": ["error_message", "error_details"],
@@ -82,7 +88,8 @@ def _operation(call: Call) -> Json:
             {"name": part[1:-1], "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
             for part in _parts(call.path)
         ]
-        + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()],
+        + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()]
+        + ([_PREFER] if call.may_be_minimal else []),
         "responses": _responses(call.answer, _UPLOAD_ERROR if call.uploads else _STATUS),
     }
     if call.body is not None:

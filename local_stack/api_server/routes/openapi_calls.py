@@ -43,7 +43,7 @@ class UpdateTasksBulkResponse(WireMessage):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One operation. ``query`` maps parameters to their schemas."""
+    """One operation. ``query`` maps parameters to their schemas; ``may_be_minimal``: it heeds ``Prefer``."""
 
     id: str
     method: str
@@ -52,6 +52,7 @@ class Call:
     body: type[WireMessage] | None = None
     query: Mapping[str, Json] = field(default_factory=dict)
     uploads: bool = False
+    may_be_minimal: bool = False
 
 
 TEXT: Final[Json] = {"type": "string"}
@@ -110,6 +111,7 @@ CALLS: Final = (
         path=f"{_TASKS}:batchUpdate",
         body=requests.UpdateTasksBulkRequest,
         answer=UpdateTasksBulkResponse,
+        may_be_minimal=True,
     ),
     Call(id="get_task", method="GET", path=f"{_TASKS}/{{task_id}}", answer=messages.PipelineTask),
     Call(
@@ -118,6 +120,7 @@ CALLS: Final = (
         path=f"{_TASKS}/{{task_id}}",
         body=messages.PipelineTask,
         answer=messages.PipelineTask,
+        may_be_minimal=True,
     ),
     Call(
         id="find_cached_task",

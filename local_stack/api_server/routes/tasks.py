@@ -4,7 +4,7 @@ from aiohttp import web
 
 from kfp_api.messages import PipelineTask
 from local_stack.api_server.requests import FindCachedTaskRequest, UpdateTasksBulkRequest
-from local_stack.api_server.routes.answering import answer_read, answer_write
+from local_stack.api_server.routes.answering import answer_read, answer_write, prefers_minimal
 from local_stack.api_server.routes.decoding import Query, read_message
 from local_stack.api_server.services import task_updates, tasks
 
@@ -23,18 +23,31 @@ async def update_task(request: web.Request) -> web.Response:
     """``PATCH /runs/{run_id}/tasks/{task_id}``."""
     patch = await read_message(request, PipelineTask)
     run_id, task_id = request.match_info["run_id"], request.match_info["task_id"]
-    return await answer_write(
-        request, "update task", lambda tx: task_updates.update_task(tx, run_id, task_id, patch)
+    minimal = prefers_minimal(request)
+    answer = await answer_write(
+        request,
+        "update task",
+        lambda tx: task_updates.update_task(tx, run_id, task_id, patch, minimal=minimal),
     )
+    return _applied(answer) if minimal else answer
 
 
 async def update_tasks_bulk(request: web.Request) -> web.Response:
     """``POST /runs/{run_id}/tasks:batchUpdate``."""
     body = await read_message(request, UpdateTasksBulkRequest)
     run_id = request.match_info["run_id"]
-    return await answer_write(
-        request, "update tasks", lambda tx: task_updates.update_tasks_bulk(tx, run_id, body.tasks)
+    minimal = prefers_minimal(request)
+    answer = await answer_write(
+        request,
+        "update tasks",
+        lambda tx: task_updates.update_tasks_bulk(tx, run_id, body.tasks, minimal=minimal),
     )
+    return _applied(answer) if minimal else answer
+
+
+def _applied(answer: web.Response) -> web.Response:
+    answer.headers["Preference-Applied"] = "return=minimal"
+    return answer
 
 
 async def get_task(request: web.Request) -> web.Response:

@@ -9,12 +9,20 @@ from local_stack.api_server.services.server_propagation import propagate_from
 from local_stack.api_server.services.task_checks import check_task_body
 from local_stack.api_server.services.task_patches import apply_patch
 from local_stack.api_server.storage.links import Wire
-from local_stack.api_server.storage.task_rows import TaskRow, hydrated, hydrated_task, require_task
+from local_stack.api_server.storage.task_rows import (
+    TaskRow,
+    brief_task,
+    hydrated,
+    hydrated_task,
+    require_task,
+)
 from local_stack.api_server.storage.transaction import Transaction
 
 
-def update_task(tx: Transaction, run_id: str, task_id: str, patch: PipelineTask) -> Wire:
-    """Merge ``patch`` into a row and answer the row, hydrated.
+def update_task(
+    tx: Transaction, run_id: str, task_id: str, patch: PipelineTask, *, minimal: bool = False
+) -> Wire:
+    """Merge ``patch`` into a row and answer the row: hydrated, or if ``minimal`` without all that grows.
 
     Raises:
         ApiError: a check of the specification fails; nothing is written.
@@ -28,11 +36,14 @@ def update_task(tx: Transaction, run_id: str, task_id: str, patch: PipelineTask)
         raise InvalidInputError("Task run_id in path parameter does not match the existing task run_id")
     apply_patch(tx, row, patch)
     propagate_from(tx, run_id, [task_id])
-    return hydrated_task(tx.connection, require_task(tx.connection, task_id))
+    updated = require_task(tx.connection, task_id)
+    return brief_task(updated) if minimal else hydrated_task(tx.connection, updated)
 
 
-def update_tasks_bulk(tx: Transaction, run_id: str, patches: Mapping[str, PipelineTask]) -> Wire:
-    """Merge all patches or none; the answer maps each id to its hydrated row.
+def update_tasks_bulk(
+    tx: Transaction, run_id: str, patches: Mapping[str, PipelineTask], *, minimal: bool = False
+) -> Wire:
+    """Merge all patches or none; the answer maps each id to its hydrated row, or if ``minimal`` is empty.
 
     Raises:
         ApiError: a check fails for any entry; nothing is written.
@@ -57,6 +68,8 @@ def update_tasks_bulk(tx: Transaction, run_id: str, patches: Mapping[str, Pipeli
             error.keeps_writes = tx.config.strict_upstream
             raise
     propagate_from(tx, run_id, ids)
+    if minimal:
+        return {}
     updated = [require_task(tx.connection, task_id) for task_id in ids]
     return {"tasks": dict(zip(ids, hydrated(tx.connection, updated), strict=True))}
 

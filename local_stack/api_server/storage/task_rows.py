@@ -71,6 +71,26 @@ def fresh_task(row: TaskRow) -> Wire:
     return _task_wire(row, ([], []), [])
 
 
+def brief_task(row: TaskRow) -> Wire:
+    """What a row is and how it stands, without what grows with a run: pods, history, children, data."""
+    return present(
+        {
+            "name": row.Name or None,
+            "display_name": row.DisplayName or None,
+            "task_id": row.UUID,
+            "run_id": row.RunUUID,
+            "create_time": timestamp(row.CreatedAtInSec) if row.CreatedAtInSec else None,
+            "end_time": timestamp(row.FinishedInSec) if row.FinishedInSec else None,
+            "state": TaskState.from_number(row.State).value if row.State else None,
+            "status_metadata": stored_json(row.StatusMetadata, absent=None),
+            "type": TaskType.from_number(row.Type).value if row.Type else None,
+            "type_attributes": stored_json(row.TypeAttrs, absent="null"),
+            "parent_task_id": row.ParentTaskUUID,
+            "scope_path": row.ScopePath or None,
+        }
+    )
+
+
 def _children(connection: Connection, parents: Sequence[TaskRow]) -> Mapping[str, list[Wire]]:
     """Direct children by (create time, id), of the parent's own run only."""
     found: dict[str, list[Wire]] = {}
@@ -89,28 +109,15 @@ def _children(connection: Connection, parents: Sequence[TaskRow]) -> Mapping[str
 
 
 def _task_wire(row: TaskRow, groups: tuple[list[Wire], list[Wire]], children: list[Wire]) -> Wire:
-    return present(
-        {
-            "name": row.Name or None,
-            "display_name": row.DisplayName or None,
-            "task_id": row.UUID,
-            "run_id": row.RunUUID,
-            "pods": stored_json(row.Pods, absent="[]"),
-            "cache_fingerprint": row.Fingerprint or None,
-            "create_time": timestamp(row.CreatedAtInSec) if row.CreatedAtInSec else None,
-            "end_time": timestamp(row.FinishedInSec) if row.FinishedInSec else None,
-            "state": TaskState.from_number(row.State).value if row.State else None,
-            "status_metadata": stored_json(row.StatusMetadata, absent=None),
-            "state_history": stored_json(row.StateHistory, absent="[]"),
-            "type": TaskType.from_number(row.Type).value if row.Type else None,
-            "type_attributes": stored_json(row.TypeAttrs, absent="null"),
-            "parent_task_id": row.ParentTaskUUID,
-            "child_tasks": children or None,
-            "inputs": _io_wire(row.InputParameters, groups[0]),
-            "outputs": _io_wire(row.OutputParameters, groups[1]),
-            "scope_path": row.ScopePath or None,
-        }
-    )
+    grows = {
+        "pods": stored_json(row.Pods, absent="[]"),
+        "cache_fingerprint": row.Fingerprint or None,
+        "state_history": stored_json(row.StateHistory, absent="[]"),
+        "child_tasks": children or None,
+        "inputs": _io_wire(row.InputParameters, groups[0]),
+        "outputs": _io_wire(row.OutputParameters, groups[1]),
+    }
+    return {**brief_task(row), **present(grows)}
 
 
 def _io_wire(parameters: str, groups: list[Wire]) -> Wire:

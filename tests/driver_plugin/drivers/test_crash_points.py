@@ -61,7 +61,8 @@ OPERATIONS = {
     "iterate_tasks": "ListTasks",
     "list_tasks": "ListTasks",
     "update_task": "UpdateTask",
-    "update_tasks": "UpdateTasksBulk",
+    "write_task": "UpdateTask",
+    "write_tasks": "UpdateTasksBulk",
 }
 """Client methods that the drivers use, and the requests that they make."""
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Handler
 
+from driver_plugin.argo.driver_type import DriverType
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import (
     InputOutputs,
@@ -38,6 +40,7 @@ from tests.driver_plugin.drivers.pipelines import (
     from_parent,
     from_task,
     leaf,
+    output_of,
     pipeline,
     task,
 )
@@ -190,6 +193,94 @@ async def test_requests_and_bytes_of_a_call_are_the_same_in_a_run_of_any_size(
         # Counts and indexes have more digits in a bigger run; nothing else may differ.
         assert abs(cost.bytes - expected[kind].bytes) < 100, kind
     assert full.bytes > size * 300
+
+
+def collecting_spec(size: int) -> Json:
+    """A loop of that size whose head collects what its iterations make, and the root what the head has."""
+    body = dag(
+        {
+            "cached": task("comp-make", inputs={"n": from_parent("i")}, cache=True),
+            "skipped": task("comp-make", inputs={"n": from_parent("i")}, condition="1 == 2"),
+            "broken": task("comp-use", inputs={"text": from_task("nobody")}),
+        },
+        inputs={"i": "NUMBER_INTEGER"},
+        outputs={"parameters": {"made": output_of("cached")}},
+        output_types={"made": "LIST"},
+    )
+    return pipeline(
+        {"many": task("comp-body", items=orjson.dumps([7] * size).decode(), item_input="i")},
+        {"comp-body": body, "comp-make": MAKE, "comp-use": USE},
+        name="collecting",
+        outputs={"parameters": {"all": output_of("many", "made")}},
+        output_types={"all": "LIST"},
+    )
+
+
+async def collected(stack: Stack, size: int) -> DrivenRun:
+    """A run whose loop has ``size`` iterations, all but the first three of them done and collected."""
+    run = await stack.start(collecting_spec(size))
+    loop = (await run.dag("many")).task_id
+    for index in range(3, size):
+        await stack.client.create_task(
+            PipelineTask(
+                run_id=run.run_id,
+                name="cached",
+                type=TaskType.RUNTIME,
+                state=TaskState.SUCCEEDED,
+                scope_path="root.many.cached",
+                parent_task_id=loop,
+                type_attributes=TypeAttributes(iteration_index=index),
+            )
+        )
+    entries = [
+        IOParameter(
+            parameter_key="made",
+            value="x" * 40,
+            type=IOType.ITERATOR_OUTPUT,
+            producer=IOProducer(task_name="cached", iteration=index),
+        )
+        for index in range(3, size)
+    ]
+    await stack.client.write_tasks(run.run_id, {loop: PipelineTask(outputs=InputOutputs(parameters=entries))})
+    return run
+
+
+async def costs_of_ends(counted: Counted, run: DrivenRun) -> dict[str, Traffic]:
+    """What iterations cost that end in the driver, and so write their loop head's row."""
+    (loop,) = await run.rows("many")
+    # What a process reads once of each parent row is not what a call costs.
+    await run.container("skipped", loop.task_id, 0)
+    return {
+        "cached": await counted.cost(lambda: run.container("cached", loop.task_id, 0)),
+        "skipped": await counted.cost(lambda: run.container("skipped", loop.task_id, 1)),
+        "failed": await counted.cost(lambda: run.failing(DriverType.CONTAINER, "broken", loop.task_id, 1)),
+        "cached in a failed loop": await counted.cost(lambda: run.container("cached", loop.task_id, 1)),
+    }
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+async def test_an_iteration_that_ends_in_the_driver_costs_the_same_in_a_loop_of_any_size(
+    counted: Counted, size: int
+) -> None:
+    source = await counted.stack.start(collecting_spec(1))
+    loop = (await source.dag("many")).task_id
+    made = await source.container("cached", loop, 0)
+    await source.finish(made.task_id, {"Output": "x"}, artifacts={"data": "s3://bucket/x"})
+    small, big = await collected(counted.stack, 5), await collected(counted.stack, size)
+    expected, found = await costs_of_ends(counted, small), await costs_of_ends(counted, big)
+    (head,) = await big.rows("many")
+    whole = await counted.cost(lambda: big.row(head.task_id))
+    sys.stdout.write(f"loop of {size}; reading its head: {whole.bytes} bytes\n")
+    for kind, cost in found.items():
+        sys.stdout.write(f"loop of {size}; {kind}: {cost.requests} requests, {cost.bytes} bytes\n")
+        assert cost.requests == expected[kind].requests, kind
+        # A count brings one leaf along, whichever the server has first; the head has 290 bytes an iteration.
+        assert abs(cost.bytes - expected[kind].bytes) < 2_000, kind
+    assert {entry.producer.iteration for entry in head.output_parameters if entry.producer} == {
+        *range(2),
+        *range(3, size),
+    }
+    assert whole.bytes > size * 290
 
 
 async def test_the_first_call_of_a_process_reads_spec_and_parent_once(counted: Counted) -> None:

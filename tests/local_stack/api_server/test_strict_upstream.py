@@ -73,3 +73,12 @@ async def test_an_end_time_outlives_a_restart(strict: Api) -> None:
     task = await strict.task(run, state="FAILED", end_time="2026-01-01T00:00:09Z")
     again = await strict.patch(f"/runs/{run}/tasks/{task}", {"state": "RUNNING"})
     assert again["end_time"] == "2026-01-01T00:00:09Z"
+
+
+async def test_a_row_is_answered_whole_whatever_the_caller_prefers(strict: Api) -> None:
+    run = await strict.run()
+    task = await strict.task(run)
+    headers = {"Prefer": "return=minimal"}
+    path = f"/runs/{run}/tasks/{task}"
+    answer = await strict.call("PATCH", path, {"state": "SUCCEEDED"}, headers=headers)
+    assert answer == await strict.get(path)

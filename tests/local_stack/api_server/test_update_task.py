@@ -277,3 +277,32 @@ async def test_any_transition_is_accepted_but_work_that_is_undone_is_logged(api:
     assert [(entry["event"], entry["task_id"]) for entry in logs] == [
         ("a task whose work was done runs again", task)
     ]
+
+
+GROWING = {"pods", "state_history", "child_tasks", "inputs", "outputs", "cache_fingerprint"}
+
+
+@pytest.mark.parametrize("preference", ["return=minimal", "wait=5, return=minimal"])
+async def test_who_prefers_a_minimal_answer_gets_the_row_without_what_grows(
+    api: Api, preference: str
+) -> None:
+    """Oracle: RFC 7240, which leaves to the server what a minimal answer is."""
+    run = await api.run()
+    loop = await api.task(run, "loop", type="LOOP", type_attributes={"iteration_count": "3"})
+    await api.task(run, "step", parent_task_id=loop)
+    path = f"/runs/{run}/tasks/{loop}"
+    patch = {"state": "FAILED", "outputs": {"parameters": [_output("a", 1)]}}
+    headers = {"Prefer": preference}
+    answer = await api.call("PATCH", path, patch, headers=headers)
+    whole = await api.get(path)
+    assert answer == {name: value for name, value in whole.items() if name not in GROWING}
+    assert whole["outputs"]["parameters"] == [_output("a", 1)]
+    patches = {"tasks": {loop: {"outputs": {"parameters": [_output("b", 2)]}}}}
+    assert await api.call("POST", f"/runs/{run}/tasks:batchUpdate", patches, headers=headers) == {}
+    assert len((await api.get(path))["outputs"]["parameters"]) == 2
+
+
+@pytest.mark.parametrize("preference", ["return=representation", "minimal", "respond-async"])
+async def test_any_other_preference_changes_nothing(api: Api, preference: str) -> None:
+    path, before = await created(api)
+    assert await api.call("PATCH", path, {}, headers={"Prefer": preference}) == before
