@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler
 from driver_plugin.argo.requests import ExecuteTemplateRequest
 from driver_plugin.drivers.dispatch import DriverServices, give_up, run_driver
 from driver_plugin.hooks.loading import PluginLoader
-from driver_plugin.invocation import Invocations, Reply, Timing
+from driver_plugin.invocation import Invocations, Reply
 from driver_plugin.kubernetes import KubernetesClient
 from driver_plugin.metrics import Metrics
 from driver_plugin.podspec.launcher_config import LauncherConfigReader
@@ -30,7 +30,7 @@ from driver_plugin.system_logs.records import InvocationLogs
 from driver_plugin.system_logs.upload import LogUploader
 from kfp_api.client import KfpApiClient
 from kfp_api.run_view import RunCache
-from kfp_api.transport import ApiCall, Backoff
+from kfp_api.transport import ApiCall
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
 from resolver.expressions import ExpressionEngine
@@ -72,16 +72,12 @@ class Breaker:
     def __init__(self) -> None:
         self.requests: dict[str, list[str]] = {}
         self.breaks: dict[str, Break] = {}
-        self.down: set[str] = set()
-        """Processes for which the servers are down."""
 
     @web.middleware
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         process = request.headers.get("Authorization", "").removeprefix("Bearer ")
         made = self.requests.setdefault(process, [])
         made.append(f"{request.method} {request.path}{'?' if request.query else ''}{_query(request)}")
-        if process in self.down:
-            return web.json_response({}, status=503)
         stop = self.breaks.get(process)
         if stop is None or len(made) - 1 != stop.point.request:
             return await handler(request)
@@ -139,13 +135,8 @@ class World:
     """A process of its own that prepares runs and looks at rows."""
 
     @asynccontextmanager
-    async def process(
-        self, *, environ: Mapping[str, str] | None = None, timing: Timing | None = None
-    ) -> AsyncIterator[Process]:
-        """A fresh process; at the end it is gone, whatever it was doing.
-
-        With a ``timing`` of its own, its client gives up on a request after the first attempt.
-        """
+    async def process(self, *, environ: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
+        """A fresh process; at the end it is gone, whatever it was doing."""
         self.started += 1
         name = f"process-{self.started}"
         token = self.directory / name
@@ -153,13 +144,7 @@ class World:
         calls: list[ApiCall] = []
         settings = Settings.from_environ({"KFP_API_URL": self.api_url, **(environ or {})})
         async with (
-            KfpApiClient(
-                self.api_url,
-                credentials=NameTag(name),
-                observer=calls.append,
-                retry_deadline_seconds=20.0 if timing is None else 1.0,
-                backoff=None if timing is None else Backoff(initial_seconds=60, maximum_seconds=60),
-            ) as client,
+            KfpApiClient(self.api_url, credentials=NameTag(name), observer=calls.append) as client,
             KubernetesClient(
                 self.kubernetes_url, token_file=token, retry_wait_seconds=0, verify=False
             ) as kubernetes,
@@ -184,7 +169,6 @@ class World:
                 settings=settings,
                 logs=logs,
                 metrics=metrics,
-                timing=timing,
             )
             try:
                 yield Process(name, invocations, services, calls)

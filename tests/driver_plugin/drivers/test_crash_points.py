@@ -19,11 +19,11 @@ import pytest
 import driver_plugin.drivers
 import kfp_api.run_view
 import propagation
-from driver_plugin.argo.replies import REQUEUE
-from driver_plugin.invocation import Reply, Timing
 from kfp_api.messages import TaskState
+from tests.driver_plugin.drivers import stored_rows
 from tests.driver_plugin.drivers.crash_scenarios import MADE, SCENARIOS, STORED, Due, Scenario
-from tests.driver_plugin.drivers.processes import Break, Masks, Process, World, without_invocation, world
+from tests.driver_plugin.drivers.processes import Break, Process, World, without_invocation, world
+from tests.driver_plugin.drivers.stored_rows import Stored
 
 FIND_CACHED = "POST /apis/v2beta1/tasks:findCached"
 
@@ -86,41 +86,13 @@ every_end = pytest.mark.parametrize(
 )
 
 
-@dataclass(frozen=True)
-class Stored:
-    """All rows of a run, masked, and the masks of their ids."""
-
-    rows: str
-    masks: Masks
-
-    def reply(self, reply: Reply) -> str:
-        return self.masks(json.dumps(reply, indent=1))
-
-
 async def prepared(servers: World, scenario: Scenario) -> Due:
     servers.cluster.claims.clear()
     return await scenario.prepare(servers.setup)
 
 
 async def stored(servers: World, scenario: Scenario, run_id: str) -> Stored:
-    rows = [row async for row in servers.setup.client.iterate_tasks(run_id)]
-    rows.sort(key=lambda row: (row.scope_path, row.iteration_index or 0))
-    masks = Masks(
-        {row.task_id: f"<{row.scope_path} {row.iteration_index}>" for row in rows} | {run_id: "<run>"}
-    )
-    documents = [row.to_wire() for row in rows]
-    for document in documents:
-        if scenario.phase == "Failed":
-            # Whoever tries again fails again: the history of the row says how often.
-            document["state_history"] = document["state_history"][-1:]
-        # The order of parameters is the server's business; that of children follows the ids it drew.
-        for entries in (
-            *document.get("inputs", {}).values(),
-            *document.get("outputs", {}).values(),
-            document.get("child_tasks", []),
-        ):
-            entries.sort(key=lambda entry: masks(json.dumps(entry)))
-    return Stored(rows=masks(json.dumps(documents, indent=1)), masks=masks)
+    return await stored_rows.stored(servers.setup.client, run_id, whole_history=scenario.phase != "Failed")
 
 
 def requests_of(servers: World, process: Process) -> list[str]:
@@ -241,11 +213,16 @@ async def test_every_api_call_that_the_drivers_can_make_is_made_in_some_scenario
     assert called == set(OPERATIONS.values())
 
 
-async def test_a_deliberate_retry_after_a_failure_executes_again_in_the_same_process(servers: World) -> None:
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_a_deliberate_retry_after_a_failure_executes_again_in_the_same_process(
+    servers: World, seconds: float
+) -> None:
+    """At once, and a second later: nothing of the failed call is remembered, nor is its answer."""
     (scenario,) = [one for one in SCENARIOS if one.name == "CONTAINER: failed before its row"]
     due = await prepared(servers, scenario)
     async with servers.process() as process:
         failed = await process.deliver(due.args)
+        await asyncio.sleep(seconds)
         made = await due.run.container("make", due.args["parent_task_id"])
         await due.run.finish(made.task_id, MADE, artifacts=STORED)
         retried = await process.deliver(due.args)
@@ -254,23 +231,3 @@ async def test_a_deliberate_retry_after_a_failure_executes_again_in_the_same_pro
     assert row.state is TaskState.RUNNING
     assert row.task_id in json.dumps(failed)
     assert row.task_id in json.dumps(retried)
-
-
-SCALED = Timing(call_seconds=0.025, first_outage_pause=0.001, longest_outage_pause=0.015)
-"""A thousandth of the service's own deadlines and pauses."""
-
-
-async def test_an_outage_in_the_middle_of_a_run_fails_no_node(servers: World) -> None:
-    """The agent gets requeue answers, calls again as it is told, and the nodes go on where they stopped."""
-    for scenario in SCENARIOS:
-        if scenario.phase == "Failed" or scenario.name not in QUICK or "cached" in scenario.name:
-            continue
-        due = await prepared(servers, scenario)
-        async with servers.process(timing=SCALED) as process:
-            servers.breaker.down.add(process.name)
-            answers = [await process.deliver(due.args) for _ in range(3)]
-            servers.breaker.down.clear()
-            while answers[-1] == REQUEUE:
-                answers.append(await process.deliver(due.args))
-        assert answers[:3] == [REQUEUE] * 3, scenario.name
-        assert answers[-1]["node"]["phase"] == "Succeeded", scenario.name
