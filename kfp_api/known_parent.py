@@ -24,6 +24,12 @@ ITERATOR_INPUTS: Final = frozenset({IOType.ITERATOR_INPUT, IOType.ITERATOR_INPUT
 _PLUGIN_PROPERTIES: Final = "plugins."
 """Custom properties under this prefix are handed down to children (spec DRIVER 12.4)."""
 
+WORKSPACE_PROPERTY: Final = "kfp_driver_workspace_artifacts"
+"""Custom property of a DAG row: ids of those of its input artifacts that lie in the workspace.
+
+Its driver learns that from the importers' rows and notes it, so that no child asks the run for them again.
+"""
+
 _Entry = TypeVar("_Entry", IOParameter, IOArtifact)
 
 
@@ -34,7 +40,7 @@ def iteration_of(entry: IOParameter | IOArtifact) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownParent:
-    """What never changes of a DAG row once its driver succeeded: place, inputs and plugin properties."""
+    """What never changes of a DAG row once its driver succeeded: place, inputs, and what it hands down."""
 
     row: PipelineTask
     parameters: "_Entries[IOParameter]"
@@ -45,7 +51,9 @@ class KnownParent:
         """What the children of ``task`` see of it; state and outputs are left out."""
         row = identity(task)
         properties = {
-            key: value for key, value in task.custom_properties.items() if key.startswith(_PLUGIN_PROPERTIES)
+            key: value
+            for key, value in task.custom_properties.items()
+            if key.startswith(_PLUGIN_PROPERTIES) or key == WORKSPACE_PROPERTY
         }
         if properties:
             row = row.model_copy(update={"status_metadata": StatusMetadata(custom_properties=properties)})

@@ -116,7 +116,7 @@ class RunView:
         return self._parents[parent_task_id]
 
     async def workspace_importers(self) -> list[PipelineTask]:
-        """Importer rows of the run that download into the workspace."""
+        """Importer rows of the run that download into the workspace: all of them, however many there are."""
         importers = await self._once("importers", self._read_importers)
         return [row for row in importers if row.type_attributes and row.type_attributes.download_to_workspace]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kfp_api.ir.pipeline import InputArtifact, InputArtifactSpec
-from kfp_api.known_parent import ITERATOR_INPUTS, iteration_of
-from kfp_api.messages import Artifact, IOArtifact, IOProducer, IOType
+from kfp_api.known_parent import ITERATOR_INPUTS, WORKSPACE_PROPERTY, iteration_of
+from kfp_api.messages import Artifact, IOArtifact, IOProducer, IOType, PipelineTask
 from resolver.concurrency import in_order
 from resolver.context import ResolveContext, shortened
 from resolver.errors import NullInputError, ResolutionError
@@ -19,7 +19,8 @@ class ResolvedArtifacts:
 
     ``groups`` are the sizes of the runs of artifacts that came from one output each, in order; ``None``
     where that is unknown, because the parent handed them down. ``producer`` carries the iteration of a single
-    artifact; the links of a list carry positions (spec RESOLVER 9.3).
+    artifact; the links of a list carry positions (spec RESOLVER 9.3). ``in_workspace`` are the ids of those
+    that an importer downloaded into the workspace; ``None`` where that is unknown.
     """
 
     key: str
@@ -27,6 +28,7 @@ class ResolvedArtifacts:
     producer: IOProducer
     artifacts: tuple[Artifact, ...]
     groups: tuple[int, ...] | None = None
+    in_workspace: frozenset[str] | None = frozenset()
 
 
 async def resolve_artifacts(context: ResolveContext) -> list[ResolvedArtifacts]:
@@ -90,8 +92,18 @@ def _component_input(context: ResolveContext, key: str, source: str) -> Resolved
         artifacts = [artifact for entry in chosen for artifact in entry.artifacts]
         first = chosen[0]
     return ResolvedArtifacts(
-        key, IOType.COMPONENT_INPUT, context.passed_down(first.producer), tuple(artifacts)
+        key,
+        IOType.COMPONENT_INPUT,
+        context.passed_down(first.producer),
+        tuple(artifacts),
+        in_workspace=_noted_in_workspace(context.parent),
     )
+
+
+def _noted_in_workspace(parent: PipelineTask) -> frozenset[str] | None:
+    """What the parent's driver noted; a retry of the run may have wiped the note off the row."""
+    noted = parent.custom_properties.get(WORKSPACE_PROPERTY)
+    return frozenset(str(one) for one in noted) if isinstance(noted, list) else None
 
 
 def _item(context: ResolveContext, items: Sequence[IOArtifact], source: str) -> Artifact:
@@ -131,4 +143,5 @@ async def _task_output(
         context.producer(producer_task),
         tuple(artifact for group in found.groups for artifact in group),
         tuple(len(group) for group in found.groups),
+        in_workspace=found.in_workspace,
     )

@@ -10,6 +10,7 @@ from kfp_api.wire import UNSET, Value
 from resolver.context import ResolveContext
 from resolver.errors import ResolutionError
 from resolver.inputs import ResolvedArtifacts, ResolvedInputs
+from resolver.outputs import all_known
 
 SCHEMA_TITLES: Final[Mapping[ArtifactType, str]] = {
     ArtifactType.TYPE_UNSPECIFIED: "system.Artifact",
@@ -29,12 +30,10 @@ WORKSPACE_KEY: Final = "_kfp_workspace"
 async def build_executor_inputs(context: ResolveContext, resolved: ResolvedInputs) -> ExecutorInputs:
     """The inputs as user code gets them; stored artifacts stay as they are.
 
-    Asks for the workspace importers only when the pipeline has one and the task has artifacts.
-
     Raises:
         ResolutionError: a parameter without value, or an artifact without name and URI.
     """
-    in_workspace = await _workspace_artifacts(context, resolved)
+    in_workspace = await workspace_artifacts(context, resolved) or frozenset()
     return ExecutorInputs(
         parameter_values=_parameter_values(context, resolved),
         artifacts=_artifact_lists(context, resolved, in_workspace),
@@ -170,20 +169,30 @@ def _merged_metadata(group: tuple[Artifact, ...]) -> dict[str, Value]:
     return merged
 
 
-async def _workspace_artifacts(context: ResolveContext, resolved: ResolvedInputs) -> frozenset[str]:
-    """Ids of the artifacts that importers of this run downloaded into the workspace."""
+async def workspace_artifacts(context: ResolveContext, resolved: ResolvedInputs) -> frozenset[str] | None:
+    """Ids of the input artifacts that importers of this run downloaded into the workspace.
+
+    The rows that the inputs were read from say it, or the parent's driver has noted it. Only where neither
+    does are the run's importers asked for, which are as many as the loops around them have iterations.
+
+    Returns:
+        ``None`` for a pipeline that has no such importer.
+    """
     deployment = context.spec.deployment_spec
     has_importer = deployment is not None and any(
         executor.importer is not None and executor.importer.download_to_workspace
         for executor in deployment.executors.values()
     )
-    if not has_importer or not any(entry.artifacts for entry in resolved.artifacts):
-        return frozenset()
-    rows = await context.rows.workspace_importers()
-    return frozenset(
-        artifact.artifact_id
-        for row in rows
-        for entry in row.output_artifacts
-        for artifact in entry.artifacts
-        if artifact.artifact_id
-    )
+    if not has_importer:
+        return None
+    known = all_known(entry.in_workspace for entry in resolved.artifacts if entry.artifacts)
+    if known is None:
+        rows = await context.rows.workspace_importers()
+        known = frozenset(
+            artifact.artifact_id
+            for row in rows
+            for entry in row.output_artifacts
+            for artifact in entry.artifacts
+        )
+    given = {artifact.artifact_id for entry in resolved.artifacts for artifact in entry.artifacts}
+    return known & given - {""}

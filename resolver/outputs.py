@@ -36,10 +36,15 @@ class ParameterOutput:
 
 @dataclass(frozen=True)
 class ArtifactOutput:
-    """The artifacts of an output, one group per output of a producing leaf task."""
+    """The artifacts of an output, one group per output of a producing leaf task.
+
+    ``in_workspace`` are the ids of those that their importer downloaded into the workspace; ``None`` where
+    the rows that produced them were not read.
+    """
 
     groups: tuple[tuple[Artifact, ...], ...]
     collected: bool = False
+    in_workspace: frozenset[str] | None = frozenset()
 
 
 Found = TypeVar("Found")
@@ -60,8 +65,8 @@ class OutputKind(ABC, Generic[Found, Entry]):
         """The entries of that key among the row's own or propagated outputs."""
 
     @abstractmethod
-    def found(self, entry: Entry) -> Found:
-        """The output that one entry holds."""
+    def found(self, entry: Entry, row: PipelineTask) -> Found:
+        """The output that one entry of ``row`` holds."""
 
     @abstractmethod
     def collect(self, outputs: Iterable[Found]) -> Found:
@@ -75,7 +80,7 @@ class OutputKind(ABC, Generic[Found, Entry]):
         """Output of a leaf row: of several entries the one of the row's own iteration, else the last."""
         entries = self.entries(row, key)
         same = [entry for entry in entries if iteration_of(entry) == row.iteration_index]
-        return self.found((same or entries)[-1]) if entries else None
+        return self.found((same or entries)[-1], row) if entries else None
 
     def propagated(self, row: PipelineTask, key: str) -> Found | None:
         """What was propagated to a row that is no leaf (spec RESOLVER 7.1).
@@ -88,10 +93,10 @@ class OutputKind(ABC, Generic[Found, Entry]):
             is_empty_loop = row.type is TaskType.LOOP and row.iteration_count == 0
             return self.collect([]) if is_empty_loop else None
         if len(entries) == 1 and entries[0].type is not IOType.ITERATOR_OUTPUT:
-            return self.found(entries[0])
+            return self.found(entries[0], row)
         if any(entry.type is not IOType.ITERATOR_OUTPUT for entry in entries):
             raise ResolutionError(f"encountered a non iterator output that has the same producer key ({key})")
-        return self.collect(self.found(entry) for entry in _by_iteration(entries, key))
+        return self.collect(self.found(entry, row) for entry in _by_iteration(entries, key))
 
 
 class _ParameterOutputs(OutputKind[ParameterOutput, IOParameter]):
@@ -106,7 +111,8 @@ class _ParameterOutputs(OutputKind[ParameterOutput, IOParameter]):
     def entries(self, row: PipelineTask, key: str) -> list[IOParameter]:
         return [entry for entry in row.output_parameters if entry.parameter_key == key]
 
-    def found(self, entry: IOParameter) -> ParameterOutput:
+    def found(self, entry: IOParameter, row: PipelineTask) -> ParameterOutput:
+        del row
         return ParameterOutput(None if entry.value is UNSET else entry.value)
 
     def collect(self, outputs: Iterable[ParameterOutput]) -> ParameterOutput:
@@ -129,18 +135,36 @@ class _ArtifactOutputs(OutputKind[ArtifactOutput, IOArtifact]):
     def entries(self, row: PipelineTask, key: str) -> list[IOArtifact]:
         return [entry for entry in row.output_artifacts if entry.artifact_key == key]
 
-    def found(self, entry: IOArtifact) -> ArtifactOutput:
-        return ArtifactOutput((tuple(entry.artifacts),))
+    def found(self, entry: IOArtifact, row: PipelineTask) -> ArtifactOutput:
+        return ArtifactOutput((tuple(entry.artifacts),), in_workspace=_in_workspace(entry, row))
 
     def collect(self, outputs: Iterable[ArtifactOutput]) -> ArtifactOutput:
-        groups = tuple(islice((group for output in outputs for group in output.groups), MAX_COLLECTED + 1))
+        every = list(outputs)
+        groups = tuple(islice((group for output in every for group in output.groups), MAX_COLLECTED + 1))
         if len(groups) > MAX_COLLECTED:
             raise ResolutionError(f"an output has more than {MAX_COLLECTED} artifacts")
-        return ArtifactOutput(groups, collected=True)
+        in_workspace = all_known(output.in_workspace for output in every)
+        return ArtifactOutput(groups, collected=True, in_workspace=in_workspace)
 
     def joins_branches(self, component: ComponentSpec, key: str) -> bool:
         declared = component.output_definitions.artifacts.get(key)
         return declared is not None and declared.is_artifact_list
+
+
+def _in_workspace(entry: IOArtifact, row: PipelineTask) -> frozenset[str] | None:
+    if row.type is TaskType.RUNTIME:
+        return frozenset()
+    if row.type is not TaskType.IMPORTER:
+        return None
+    downloaded = row.type_attributes is not None and row.type_attributes.download_to_workspace
+    return frozenset(artifact.artifact_id for artifact in entry.artifacts if downloaded)
+
+
+def all_known(sets: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+    """The union; ``None`` if one of the sets is not known."""
+    every = list(sets)
+    known = [one for one in every if one is not None]
+    return frozenset().union(*known) if len(known) == len(every) else None
 
 
 PARAMETERS: Final = _ParameterOutputs()

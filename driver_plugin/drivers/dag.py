@@ -8,7 +8,9 @@ from driver_plugin.drivers.plugin_steps import end_plugins, start_plugins
 from driver_plugin.drivers.republish import republish
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
+from kfp_api.known_parent import WORKSPACE_PROPERTY
 from kfp_api.messages import PRESERVED_STATES, PipelineTask, TaskState, TypeAttributes
+from resolver.executor_input import workspace_artifacts
 
 
 async def drive_dag(work: Invocation) -> DriverResult:
@@ -19,6 +21,9 @@ async def drive_dag(work: Invocation) -> DriverResult:
     state = _initial_state(work, inputs, count)
     ends_here = state in PRESERVED_STATES
     await start_plugins(work)
+    in_workspace = await workspace_artifacts(inputs.context, inputs.resolved)
+    if in_workspace is not None:
+        work.writer.add_properties({WORKSPACE_PROPERTY: [*sorted(in_workspace)]})
     attempt = await work.writer.write(
         PipelineTask(
             state=state,

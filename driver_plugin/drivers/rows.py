@@ -106,7 +106,7 @@ class TaskRowWriter:
         self._skeleton = skeleton
         self._marker = marker
         self._log_uri = log_uri
-        self._plugin_properties: dict[str, JsonValue] = {}
+        self._properties: dict[str, JsonValue] = {}
         self._row: PipelineTask | None = None
         self._attempt: Attempt | None = None
 
@@ -132,9 +132,9 @@ class TaskRowWriter:
         stored = self.row.custom_properties.get(ATTEMPT_PROPERTY)
         return stored if isinstance(stored, str) and stored else self.row.task_id
 
-    def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Custom properties of plugins, which a row gets when it is written next."""
-        self._plugin_properties.update(properties)
+    def add_properties(self, properties: Mapping[str, JsonValue]) -> None:
+        """Custom properties that the row gets when it is written next."""
+        self._properties.update(properties)
 
     async def write(self, fields: PipelineTask) -> Attempt:
         """Create the row with ``fields``, or apply them to the row that is there if this is a new attempt.
@@ -198,7 +198,7 @@ class TaskRowWriter:
     ) -> StatusMetadata:
         own: dict[str, JsonValue] = {
             **self._skeleton.custom_properties,
-            **self._plugin_properties,
+            **self._properties,
             ATTEMPT_PROPERTY: marker,
         }
         if self._log_uri:

@@ -5,18 +5,21 @@ from typing import Any
 import pytest
 
 from kfp_api.ir.executor_input import ExecutorInput, executor_input_to_json
-from kfp_api.messages import ArtifactType
+from kfp_api.messages import ArtifactType, PipelineTask
 from resolver.errors import ResolutionError
 from resolver.executor_input import SCHEMA_TITLES, build_executor_inputs
 from resolver.inputs import resolve_inputs
 from tests.resolver.builders import (
     artifact,
+    artifact_source,
     artifacts,
     context_of,
+    dag,
     leaf,
     parameter,
     root_row,
     row,
+    selectors,
     spec_of,
     task_of,
 )
@@ -264,7 +267,7 @@ DEPLOYMENT = {"executors": {"i": {"importer": {"downloadToWorkspace": True}}}}
 
 
 async def test_importer_workspace_through_dag() -> None:
-    """D8: upstream loses the mark on the way into a nested DAG."""
+    """D8: upstream loses the mark on the way into a nested DAG. Without a note the run's importers say it."""
     importer = row(
         "i",
         "importer",
@@ -285,6 +288,54 @@ async def test_importer_workspace_through_dag() -> None:
     assert "metadata" not in second
     assert given["artifacts"][0].get("metadata") is None
     assert rows.questions["workspace_importers",] == 1
+
+
+IMPORTED = artifact("a9", name="x.csv", uri="s3://b/x.csv")
+
+
+async def marked(task: dict[str, Any], rows: ListedRows, parent: PipelineTask | None = None) -> bool:
+    """Whether the executor of a task is told that its artifact lies in the workspace."""
+    up = {"out": selectors(("inner", "out"))}
+    group = dag({"inner": task_of("c")}, artifact_outputs=up)
+    tasks = {"t": task, "make": task_of("c"), "group": task_of("group")}
+    spec = spec_of({"c": leaf(artifacts=ONE), "group": group}, tasks, deploymentSpec=DEPLOYMENT)
+    context = context_of(spec, "t", rows=rows, parent=parent)
+    inputs = await build_executor_inputs(context, await resolve_inputs(context))
+    (one,) = inputs.artifacts["x"].artifacts
+    return one.metadata.get("_kfp_workspace") is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "expected"),
+    [
+        ("IMPORTER", {"download_to_workspace": True}, True),
+        ("IMPORTER", {"download_to_workspace": False}, False),
+        ("RUNTIME", {}, False),
+    ],
+)
+@pytest.mark.parametrize("producer", ["make", "group"])
+async def test_the_row_that_produced_an_artifact_says_whether_it_lies_in_the_workspace(
+    kind: str, attributes: dict[str, Any], expected: bool, producer: str
+) -> None:
+    made: dict[str, Any] = {
+        "type": kind,
+        "type_attributes": attributes,
+        "outputs": [artifacts("out", [IMPORTED])],
+    }
+    group = row("g", "group", type="DAG", scope_path="root.group")
+    rows = ListedRows([row("m", "make", **made), group, row("i", "inner", "g", **made)])
+    assert await marked(task_of("c", artifacts={"x": artifact_source(producer, "out")}), rows) is expected
+    assert rows.questions["workspace_importers",] == 0
+
+
+@pytest.mark.parametrize("noted", [["a9"], []])
+async def test_what_the_parents_driver_noted_of_the_workspace_is_not_asked_again(noted: list[str]) -> None:
+    rows = ListedRows([])
+    given = artifacts("in", [IMPORTED], task_name="sub")
+    properties = {"custom_properties": {"kfp_driver_workspace_artifacts": noted}}
+    parent = row("P", "sub", "", inputs=[given], type="DAG", scope_path="root", status_metadata=properties)
+    assert await marked(task_of("c", artifacts=HANDED_DOWN), rows, parent) is bool(noted)
+    assert rows.questions["workspace_importers",] == 0
 
 
 async def test_nobody_asks_for_importers_that_the_pipeline_does_not_have() -> None:

@@ -283,6 +283,65 @@ async def test_an_iteration_that_ends_in_the_driver_costs_the_same_in_a_loop_of_
     assert whole.bytes > size * 290
 
 
+def importing_spec(size: int) -> Json:
+    """A loop that imports a file into the workspace in each iteration and uses it, also in a nested DAG."""
+    given = {"data": artifact_from_task("import", "artifact")}
+    body = dag(
+        {
+            "import": task("comp-import"),
+            "use": task("comp-read", artifacts=given, depends=("import",)),
+            "group": task("comp-group", artifacts=given, depends=("import",)),
+        },
+        inputs={"i": "NUMBER_INTEGER"},
+    )
+    group = dag(
+        {"use": task("comp-read", artifacts={"data": {"componentInputArtifact": "data"}})},
+        input_artifacts=("data",),
+    )
+    read = leaf("exec-read", input_artifacts=("data",))
+    spec = pipeline(
+        {"many": task("comp-body", items=orjson.dumps([7] * size).decode(), item_input="i")},
+        {"comp-body": body, "comp-group": group, "comp-read": read},
+        name="importing",
+    )
+    spec["components"]["comp-import"] = leaf("exec-import", output_artifacts=("artifact",))
+    spec["deploymentSpec"]["executors"]["exec-import"] = {"importer": {"downloadToWorkspace": True}}
+    return spec
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+async def test_who_uses_an_imported_file_asks_for_its_own_importer_only(counted: Counted, size: int) -> None:
+    found: list[list[Traffic]] = []
+    for length in (3, size):
+        run = await counted.stack.start(importing_spec(length))
+        loop = (await run.dag("many")).task_id
+        for index in range(length):
+            importer = await counted.stack.client.create_task(
+                PipelineTask(
+                    run_id=run.run_id,
+                    name="import",
+                    type=TaskType.IMPORTER,
+                    state=TaskState.SUCCEEDED,
+                    scope_path="root.many.import",
+                    parent_task_id=loop,
+                    type_attributes=TypeAttributes(iteration_index=index, download_to_workspace=True),
+                )
+            )
+            await run.finish(importer.task_id, artifacts={"artifact": f"s3://bucket/{index}"})
+        await run.container("use", loop, 0)
+        group = (await run.dag("group", loop, 1)).task_id
+        replies: list[str] = []
+
+        async def use(parent: str, run: DrivenRun = run, replies: list[str] = replies) -> None:
+            replies.append((await run.container("use", parent, 1)).pod_spec_patch)
+
+        found.append([await counted.cost(partial(use, loop)), await counted.cost(partial(use, group))])
+        assert [patch.count("_kfp_workspace") for patch in replies] == [1, 1]
+    for small, big in zip(*found, strict=True):
+        assert small.requests == big.requests
+        assert abs(small.bytes - big.bytes) < 100
+
+
 async def test_the_first_call_of_a_process_reads_spec_and_parent_once(counted: Counted) -> None:
     run = await grown(counted.stack, 10)
     counted.stack.services = replace(counted.stack.services, run_cache=RunCache())
