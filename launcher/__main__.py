@@ -24,8 +24,8 @@ from launcher.flags import CONTAINER, CommandLine
 from launcher.importer import create_row, parse_spec, run_importer
 from launcher.modelcars import release_modelcars
 from launcher.note import note
-from launcher.process import Termination
 from launcher.session import TaskSession, api_client, open_session
+from launcher.termination import Termination
 from resolver.errors import ResolutionError
 
 _FAILURES: Final = (LauncherError, KfpApiError, InvalidPipelineError, ResolutionError, OSError)

@@ -13,9 +13,10 @@ from launcher.flags import CommandLine
 from launcher.inputs import fetch_inputs, make_output_directories, stored_uris
 from launcher.note import note
 from launcher.outputs import collect_artifacts, collect_parameters, read_executor_output
-from launcher.process import Termination, run_command
+from launcher.process import run_command
 from launcher.publisher import create_artifacts, record_parameters, upload_artifacts
 from launcher.session import TaskSession
+from launcher.termination import Termination
 from propagation.outputs import propagate_outputs
 from propagation.statuses import propagate_statuses
 

@@ -16,7 +16,7 @@ from kfp_api.client import KfpApiClient
 from launcher import flags
 from launcher.__main__ import _run_task
 from launcher.errors import UserCommandError
-from launcher.process import Termination
+from launcher.termination import Termination
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.nodes import Phase
 from local_stack.runner.pod_build import build_pod

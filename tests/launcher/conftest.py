@@ -16,7 +16,7 @@ from kfp_api.client import KfpApiClient
 from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskState, TaskType
 from launcher.__main__ import _run_task
 from launcher.flags import parse
-from launcher.process import Termination
+from launcher.termination import Termination
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
 from tests.launcher.s3_server import S3Server, s3_server

@@ -195,6 +195,7 @@ async def test_stop_signal_reaches_the_command_and_the_row_says_so(bench: Bench)
     assert artifacts(row) == {"executor-logs": ["executor-logs-0"]}
 
 
+@pytest.mark.slow
 async def test_stop_signal_ends_the_launcher_also_when_the_api_is_gone(bench: Bench) -> None:
     process = await bench.start(await bench.task(), "echo started; sleep 60")
     assert process.stdout is not None

@@ -12,7 +12,7 @@ import pytest
 from kfp_api.messages import PipelineTask, TaskState
 from launcher.__main__ import _run_task
 from launcher.flags import parse
-from launcher.process import Termination
+from launcher.termination import Termination
 from tests.counting_proxy import counting_proxy
 from tests.launcher.conftest import Bench
 

@@ -21,7 +21,7 @@ from kfp_api.messages import (
 )
 from launcher.__main__ import _run_task
 from launcher.flags import parse
-from launcher.process import Termination
+from launcher.termination import Termination
 from tests.launcher.conftest import Bench
 from tests.launcher.s3_server import KEYS, S3Server
 from tests.launcher.test_stored_artifacts import s3_by_query
