@@ -18,10 +18,10 @@ from kfp_api.ir.load import InvalidPipelineError
 from launcher import flags
 from launcher.attempt import run_container
 from launcher.certificates import trust_bundle
-from launcher.errors import HelpRequestedError, LauncherError, UserCommandError
+from launcher.errors import HelpRequestedError, LauncherError, TerminatedError, UserCommandError
 from launcher.finalisation import fail_unopened, finish
 from launcher.flags import CONTAINER, CommandLine
-from launcher.importer import create_row, parse_spec, run_importer
+from launcher.importer import create_row, run_importer
 from launcher.modelcars import release_modelcars
 from launcher.note import note
 from launcher.session import TaskSession, api_client, open_session
@@ -30,6 +30,9 @@ from resolver.errors import ResolutionError
 
 _FAILURES: Final = (LauncherError, KfpApiError, InvalidPipelineError, ResolutionError, OSError)
 """What a task can fail of; anything else is a bug of ours."""
+
+_ROW_SECONDS: Final = 5.0
+"""How long creating an importer's row may take from the signal on that tells the launcher to stop."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,13 +84,13 @@ async def _run_task(
     termination: Termination,
 ) -> int:
     try:
-        session = await termination.guard(_open(line, client, environment, ca_file))
+        session = await _open(line, client, environment, ca_file, termination)
     except _FAILURES as error:
         note(f"failed to execute launcher: {error}")
-        await fail_unopened(line, client, error)
+        await fail_unopened(line, client, error, termination)
         return _exit_status(error, environment)
     failure = await _execute(session, line, environment, termination)
-    recorded = await finish(session, failure)
+    recorded = await finish(session, failure, termination)
     if failure is None:
         return 0 if recorded else 1
     note(f"failed to execute launcher: failed to execute component: {failure}")
@@ -101,13 +104,24 @@ def _exit_status(failure: Exception, environment: Mapping[str, str]) -> int:
 
 
 async def _open(
-    line: CommandLine, client: KfpApiClient, environment: Mapping[str, str], ca_file: str
+    line: CommandLine,
+    client: KfpApiClient,
+    environment: Mapping[str, str],
+    ca_file: str,
+    termination: Termination,
 ) -> TaskSession:
+    task = None
     if line.values["executor_type"] == CONTAINER:
-        task = await client.get_task(line.values["run_id"], line.values["task_id"])
-        return await open_session(line, client, environment=environment, task=task, ca_file=ca_file)
-    session = await open_session(line, client, environment=environment, task=None, ca_file=ca_file)
-    return await create_row(session, parse_spec(line))
+        task = await termination.guard(client.get_task(line.values["run_id"], line.values["task_id"]))
+    opening = open_session(line, client, environment=environment, task=task, ca_file=ca_file)
+    session = await termination.guard(opening)
+    if task is not None:
+        return session
+    try:
+        # Not cut short at once: a row that nobody knows of would stay running.
+        return await termination.hurry(create_row(session, line), seconds=_ROW_SECONDS)
+    except TimeoutError:
+        raise TerminatedError(termination.signal_name) from None
 
 
 async def _execute(
@@ -118,15 +132,17 @@ async def _execute(
         if line.values["executor_type"] == CONTAINER:
             await run_container(session, line, environment=environment, termination=termination)
         else:
-            await termination.guard(run_importer(session, parse_spec(line)))
+            await termination.guard(run_importer(session, line))
     except _FAILURES as error:
         return error
     except Exception as bug:
         # The row must not stay running; the stack trace is for us.
-        await finish(session, LauncherError(f"internal error of the launcher: {bug!r}"))
+        await finish(session, LauncherError(f"internal error of the launcher: {bug!r}"), termination)
         raise
     finally:
-        session.stores.close()
+        if not termination.requested.is_set():
+            # Else a thread may use them still, and we leave without waiting for it.
+            session.stores.close()
     return None
 
 

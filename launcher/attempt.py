@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from kfp_api.ir.executor_input import ExecutorInput
-from kfp_api.messages import TaskState
 from launcher import placeholders
+from launcher.beginning import show_running
 from launcher.environment import seconds
 from launcher.executor_input import as_user_code_sees_it, parse_input, qualify_logs, rebase_outputs
 from launcher.executor_logs import ExecutorLog
@@ -18,7 +18,6 @@ from launcher.publisher import create_artifacts, record_parameters, upload_artif
 from launcher.session import TaskSession
 from launcher.termination import Termination
 from propagation.outputs import propagate_outputs
-from propagation.statuses import propagate_statuses
 
 
 async def run_container(
@@ -37,7 +36,7 @@ async def run_container(
         executor_input = qualify_logs(executor_input, session.attempt_index)
     log = ExecutorLog(session, executor_input, enabled=publishes_log)
     try:
-        await termination.guard(_show_running(session))
+        await termination.guard(show_running(session))
         produced = environment.get("KFP_OUTPUT_FILE", "")
         if not produced:
             await _produce(
@@ -45,14 +44,7 @@ async def run_container(
             )
         await termination.guard(_publish(session, executor_input, log, output_file=produced))
     finally:
-        await log.publish(hurry=termination.requested.is_set())
-
-
-async def _show_running(session: TaskSession) -> None:
-    """Show this attempt on the row; ancestors that an earlier attempt failed are running again."""
-    row = await session.update(session.started())
-    if session.task.state is TaskState.FAILED:
-        await propagate_statuses(session.view, row)
+        await log.publish(termination)
 
 
 async def _produce(

@@ -4,6 +4,7 @@ Log publishing is best effort and never changes the task's result.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from launcher.outputs import OutputArtifact
 from launcher.paths import UnsupportedSchemeError, artifact_path
 from launcher.publisher import create_artifacts
 from launcher.session import TaskSession
+from launcher.termination import Termination
 
 _HURRIED_SECONDS: Final = 5.0
-"""How long publishing may take once the launcher was told to stop."""
+"""How long publishing may take from the signal on that tells the launcher to stop."""
 
 
 class ExecutorLog:
@@ -34,6 +36,7 @@ class ExecutorLog:
         self._session = session
         self._artifact: RuntimeArtifact | None = None
         self._path: Path | None = None
+        self._storing = threading.Lock()
         self.registered = False
         """Whether the row has the log; whoever creates its artifact says so."""
         if enabled and declared is not None and declared.artifacts:
@@ -60,51 +63,50 @@ class ExecutorLog:
         if not seconds:
             yield
             return
-        over = asyncio.Event()
-        uploads = asyncio.create_task(self._upload_until(over, seconds))
+        uploads = asyncio.create_task(self._upload_every(seconds))
         try:
             yield
         finally:
-            # An upload under way ends first: it must not replace the whole log that follows.
-            over.set()
-            await asyncio.wait({uploads}, timeout=_HURRIED_SECONDS)
             uploads.cancel()
+            await asyncio.wait({uploads})
 
     async def upload(self) -> OutputArtifact | None:
         """Upload the log; the artifact to register, ``None`` where there is none or no store takes it."""
         output = self._output()
         if output is None:
             return None
-        assert output.path is not None
-        assert output.artifact.uri is not None
         try:
-            await asyncio.to_thread(self._session.stores.upload, output.path, output.artifact.uri)
-        except LauncherError as error:
+            await asyncio.to_thread(self._store, output)
+        except (LauncherError, OSError) as error:
             note(f"executor log not published: {error}")
             return None
         return output
 
-    async def publish(self, *, hurry: bool) -> None:
+    async def publish(self, termination: Termination) -> None:
         """Upload and register the log of a task that failed, unless it is registered."""
         if self.registered:
             return
         try:
-            async with asyncio.timeout(_HURRIED_SECONDS if hurry else None):
-                output = await self.upload()
-                if output is not None:
-                    await create_artifacts(self._session, [output])
+            await termination.hurry(self._publish(), seconds=_HURRIED_SECONDS)
         except (KfpApiError, TimeoutError) as error:
-            note(f"executor log not published: {str(error) or 'no time left'}")
+            note(f"executor log not published: {error}")
 
-    async def _upload_until(self, over: asyncio.Event, seconds: float) -> None:
+    async def _publish(self) -> None:
+        output = await self.upload()
+        if output is not None:
+            await create_artifacts(self._session, [output])
+
+    async def _upload_every(self, seconds: float) -> None:
         while True:
-            try:
-                async with asyncio.timeout(seconds):
-                    await over.wait()
-            except TimeoutError:
-                await self.upload()
-            else:
-                return
+            await asyncio.sleep(seconds)
+            await self.upload()
+
+    def _store(self, output: OutputArtifact) -> None:
+        assert output.path is not None
+        assert output.artifact.uri is not None
+        # An upload of the growing log that is under way ends first: it must not replace the whole log.
+        with self._storing:
+            self._session.stores.upload(output.path, output.artifact.uri)
 
     def _output(self) -> OutputArtifact | None:
         """The artifact to publish, if the command got so far that a log exists."""

@@ -23,34 +23,22 @@ from kfp_api.messages import (
 )
 from kfp_api.wire import UNSET, format_timestamp
 from launcher.artifact_types import artifact_type
+from launcher.beginning import show_running
 from launcher.errors import LauncherError
 from launcher.flags import CommandLine
 from launcher.paths import workspace_path
 from launcher.session import TaskSession, with_task
 from propagation.outputs import propagate_outputs
-from propagation.statuses import propagate_statuses
 from resolver.context import ResolveContext
 from resolver.expressions import ExpressionEngine
 from resolver.inputs import resolve_inputs
 from resolver.parameters import resolve_parameter_or_pipeline_channel
 
 
-def parse_spec(line: CommandLine) -> ImporterSpec:
-    """The importer's spec from the command line.
+async def create_row(session: TaskSession, line: CommandLine) -> TaskSession:
+    """The session with our task row, which is created or the one of an earlier attempt.
 
-    Raises:
-        LauncherError: it is not an ImporterSpec.
-    """
-    try:
-        return ImporterSpec.parse(json.loads(line.values["importer_spec"]))
-    except (ValidationError, ValueError, RecursionError) as error:
-        raise LauncherError(f"failed to unmarshal importer spec: {error}") from error
-
-
-async def create_row(session: TaskSession, spec: ImporterSpec) -> TaskSession:
-    """Create our task row (or get the one of an earlier attempt) and show this attempt as running.
-
-    Ancestors that an earlier attempt failed are running again.
+    An importer that will turn out to be wrong has a row, too: enclosing DAGs count on it.
 
     Raises:
         KfpApiError: the API refused or stayed out of reach.
@@ -70,20 +58,17 @@ async def create_row(session: TaskSession, spec: ImporterSpec) -> TaskSession:
             create_time=datetime.now(UTC),
             pods=[session.pod],
             type_attributes=TypeAttributes(
-                download_to_workspace=spec.download_to_workspace, iteration_index=session.iteration_index
+                download_to_workspace=_is_for_workspace(line), iteration_index=session.iteration_index
             ),
         )
     )
-    session = with_task(session, task)
-    if session.pod in task.pods and task.state is TaskState.RUNNING:
-        return session
-    row = await session.update(session.started())
-    if task.state is TaskState.FAILED:
-        await propagate_statuses(session.view, row)
-    return with_task(session, row)
+    if session.pod not in task.pods:
+        # Upstream answers an existing row without its artifacts.
+        task = await session.client.get_task(session.run_id, task.task_id)
+    return with_task(session, task)
 
 
-async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
+async def run_importer(session: TaskSession, line: CommandLine) -> None:
     """Build the artifact, record it as our output, and pass it up the DAG.
 
     Raises:
@@ -91,6 +76,8 @@ async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
         ResolutionError: an input of the importer cannot be resolved.
         KfpApiError: the API refused or stayed out of reach.
     """
+    await show_running(session)
+    spec = _parse_spec(line)
     values = await _resolved_values(session)
     uri = _artifact_uri(spec, values)
     kind, mark = artifact_type(spec.type_schema)
@@ -129,6 +116,26 @@ async def run_importer(session: TaskSession, spec: ImporterSpec) -> None:
         await session.client.create_artifact(request)
     row = await session.view.task(session.task.task_id, fresh=True)
     await propagate_outputs(session.view, row, into_loops=False)
+
+
+def _parse_spec(line: CommandLine) -> ImporterSpec:
+    """The importer's spec from the command line.
+
+    Raises:
+        LauncherError: it is not an ImporterSpec.
+    """
+    try:
+        return ImporterSpec.parse(json.loads(line.values["importer_spec"]))
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise LauncherError(f"failed to unmarshal importer spec: {error}") from error
+
+
+def _is_for_workspace(line: CommandLine) -> bool:
+    """Whether the object goes to the workspace; a spec that cannot be read fails later, on its row."""
+    try:
+        return _parse_spec(line).download_to_workspace
+    except LauncherError:
+        return False
 
 
 async def _download(session: TaskSession, uri: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from kfp_api.client import KfpApiClient
 from kfp_api.credentials import TokenFileCredentials
 from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec
-from kfp_api.messages import PipelineTask, StatusMetadata, TaskPod, TaskPodType, TaskState
+from kfp_api.messages import PipelineTask, StatusMetadata, TaskPod, TaskPodType
 from kfp_api.run_view import RunCache, RunView
 from launcher.configuration import ConfigurationReader
 from launcher.errors import LauncherError
@@ -69,16 +69,6 @@ class TaskSession:
     def with_message(self, message: str) -> StatusMetadata:
         """Status metadata with ``message`` and every property of the row: the server replaces it whole."""
         return StatusMetadata(message=message, custom_properties=self.task.custom_properties)
-
-    def started(self) -> PipelineTask:
-        """The patch that shows this attempt as running (spec LAUNCHER A4, step 0)."""
-        pods = [pod for pod in self.task.pods if (pod.name, pod.uid) != (self.pod.name, self.pod.uid)]
-        had_message = self.task.status_metadata is not None and self.task.status_metadata.message
-        return PipelineTask(
-            pods=[*pods, self.pod],
-            state=TaskState.RUNNING,
-            status_metadata=self.with_message("") if had_message else None,
-        )
 
 
 async def open_session(

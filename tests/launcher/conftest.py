@@ -200,6 +200,7 @@ class Bench:
         *,
         executor_input: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        termination: Termination | None = None,
     ) -> int:
         """Run a launcher in this process, where a test does not look at the process; its exit status."""
         line = parse([*self.flags(task, executor_input=executor_input), "--", "sh", "-c", script, *OUTPUTS])
@@ -208,7 +209,7 @@ class Bench:
             "KFP_LOCAL_OUTPUTS_DIR": str(self.directory / "outputs"),
             **(environment or {}),
         }
-        return await _run_task(line, self.client, given, "", Termination())
+        return await _run_task(line, self.client, given, "", termination or Termination())
 
     async def run(self, task: PipelineTask, script: str, **more: Any) -> tuple[int, str]:
         """Run a launcher to its end: exit status and output."""

@@ -6,12 +6,16 @@ API; a walk that fails never fails the task. The embedded KFP API lies behind a 
 
 import asyncio
 import signal
+from threading import Event
 
 import pytest
 
 from kfp_api.messages import PipelineTask, TaskState
+from launcher import executor_logs
 from launcher.__main__ import _run_task
+from launcher.configuration import ConfigurationReader, LauncherConfiguration
 from launcher.flags import parse
+from launcher.stores.access import Stores
 from launcher.termination import Termination
 from tests.counting_proxy import counting_proxy
 from tests.launcher.conftest import Bench
@@ -106,3 +110,63 @@ async def test_signal_before_the_command_ends_the_task_at_once(bench: Bench) -> 
     assert process.returncode == 143
     assert b"ran" not in output
     assert await message(bench, task) == (TaskState.FAILED, "terminated by signal SIGINT")
+
+
+async def test_walk_that_fails_at_the_beginning_of_a_second_attempt_fails_nothing(bench: Bench) -> None:
+    task = await bench.task()
+    assert await bench.run_here(task, "exit 3") == 1
+    async with counting_proxy(bench.url) as proxy:
+        proxy.broken = lambda request: request.method == "GET" and request.path.endswith("/tasks")
+        environment = {"KFP_API_URL": proxy.url, "KFP_RETRY_INDEX": "1"}
+        status, output = await bench.run(task, GOOD, environment=environment)
+    assert status == 0, output
+    assert await message(bench, task) == (TaskState.SUCCEEDED, "")
+
+
+async def test_signal_while_the_log_is_stored_leaves_seconds_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has failed by itself; the store takes its time."""
+    termination, stored, storing = Termination(), Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def upload(*_: object) -> None:
+        loop.call_soon_threadsafe(storing.set)
+        stored.wait(60)
+
+    monkeypatch.setattr(executor_logs, "_HURRIED_SECONDS", 0.1)
+    monkeypatch.setattr(Stores, "upload", upload)
+    task = await bench.task()
+    running = asyncio.create_task(bench.run_here(task, "exit 3", termination=termination))
+    async with asyncio.timeout(30):
+        await storing.wait()
+        termination.receive("SIGTERM")
+        assert await running == 1
+    stored.set()
+    assert await message(bench, task) == (TaskState.FAILED, "failed to execute component: exit status 3")
+
+
+async def test_signal_is_not_kept_waiting_by_a_store_that_is_being_opened(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration comes from a Kubernetes API that does not answer."""
+    termination, answered, asking = Termination(), Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def configuration(_: object) -> LauncherConfiguration:
+        loop.call_soon_threadsafe(asking.set)
+        answered.wait(60)
+        return LauncherConfiguration("", {})
+
+    monkeypatch.setattr(ConfigurationReader, "configuration", configuration)
+    task, document = await bench.task(), bench.executor_input("s3://bucket/root")
+    del document["outputs"]["artifacts"]["executor-logs"]
+    running = asyncio.create_task(
+        bench.run_here(task, GOOD, executor_input=document, termination=termination)
+    )
+    async with asyncio.timeout(30):
+        await asking.wait()
+        termination.receive("SIGTERM")
+        assert await running == 143
+    answered.set()
+    assert await message(bench, task) == (TaskState.FAILED, "terminated by signal SIGTERM")

@@ -3,12 +3,14 @@
 Oracle: the steps, texts and defects of spec LAUNCHER B and F12, on a real embedded KFP API.
 """
 
+import asyncio
 import json
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from kfp_api.client import KfpApiClient
 from kfp_api.messages import (
     InputOutputs,
     IOParameter,
@@ -22,6 +24,7 @@ from kfp_api.messages import (
 from launcher.__main__ import _run_task
 from launcher.flags import parse
 from launcher.termination import Termination
+from tests.counting_proxy import counting_proxy
 from tests.launcher.conftest import Bench
 from tests.launcher.s3_server import KEYS, S3Server
 from tests.launcher.test_stored_artifacts import s3_by_query
@@ -244,9 +247,47 @@ async def test_object_is_downloaded_into_the_workspace(
     assert row.output_artifacts[0].artifacts[0].uri == uri
 
 
+async def test_signal_while_the_row_is_created_leaves_no_running_row(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    termination, create_task = Termination(), KfpApiClient.create_task
+
+    async def create(client: KfpApiClient, task: PipelineTask) -> PipelineTask:
+        row = await create_task(client, task)
+        termination.receive("SIGTERM")
+        await asyncio.sleep(0)
+        return row
+
+    bench = await ready(bench)
+    monkeypatch.setattr(KfpApiClient, "create_task", create)
+    line = parse(bench.flags(PipelineTask(), importer({"constant": "s3://public/data.csv"})))
+    assert await _run_task(line, bench.client, {}, "", termination) == 143
+    row = await imported(bench)
+    assert row.status_metadata is not None
+    assert (row.state, row.status_metadata.message) == (TaskState.FAILED, "terminated by signal SIGTERM")
+    assert row.output_artifacts == []
+
+
+async def test_second_attempt_that_cannot_be_shown_leaves_no_running_row(bench: Bench) -> None:
+    bench = await ready(bench)
+    flags = importer({"constant": "/nowhere/x"}, downloadToWorkspace=True)
+    assert await run(bench, flags) == 1
+    async with counting_proxy(bench.url) as proxy:
+        proxy.broken = lambda request: request.method == "PATCH" and "RUNNING" in request.text
+        environment = {"KFP_API_URL": proxy.url}
+        status, _ = await bench.run(
+            PipelineTask(), "true", flags={**flags, "pod_uid": "uid-2"}, environment=environment
+        )
+    row = await imported(bench)
+    assert row.status_metadata is not None
+    assert (status, row.state) == (1, TaskState.FAILED)
+    assert "broken by the test" in row.status_metadata.message
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
+        ({**importer({}), "importer_spec": "{"}, "failed to unmarshal importer spec: "),
         (importer({"constant": "oci://r.io/a:1"}), "the type of an OCI artifact must be system.Model"),
         (
             importer({"constant": "oci://r.io/a:1"}, title="system.Model", downloadToWorkspace=True),
