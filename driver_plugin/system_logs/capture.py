@@ -83,7 +83,7 @@ class InvocationLog:
         self._tail_bytes = 0
         self._cut_lines = 0
         self._secrets: tuple[str, ...] = ()
-        first = {"invocation_id": invocation_id, **(header or {}), "started_at": _now()}
+        first = {"invocation_id": invocation_id, **(header or {}), "started_at": now_text()}
         self._append(f"# kfp-driver-log v1 {_json(first)}")
 
     def hide(self, values: Mapping[str, Any]) -> None:
@@ -187,7 +187,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _line(level: str, logger: str, event: str, fields: Mapping[str, Any]) -> str:
     pairs = "".join(f" {key}={_field(value)}" for key, value in fields.items())
-    return f"{_now()} {level.upper()} {logger} {event}{pairs}"
+    return f"{now_text()} {level.upper()} {logger} {event}{pairs}"
 
 
 def _field(value: Any) -> str:
@@ -200,5 +200,6 @@ def _json(value: Any) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _now() -> str:
+def now_text() -> str:
+    """The present moment in RFC 3339, UTC, with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,10 +13,12 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
-from driver_plugin.system_logs.capture import LINE_LIMIT, Emit, current_log
+from driver_plugin.system_logs.capture import LINE_LIMIT, Emit, current_log, now_text
 from driver_plugin.system_logs.redaction import clean, clean_deep, hide_secret_values, is_clean_json
 
 _QUIET: Final = ("aiohttp.access", "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore")
+_RECORD: Final = ("event", "level", "logger")
+"""What a record is beside its fields."""
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -29,7 +31,7 @@ def configure(level: str, stream: TextIO | None = None) -> None:
             structlog.processors.format_exc_info,
             _capture,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _render,
+            _render_last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
@@ -43,14 +45,18 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
 
 def emitter(invocation_id: str) -> Emit:
-    """Where an invocation's records go besides its own log: standard output, with its id."""
-    # Bound here: the lazy logger that structlog gives would bind its values again for every record.
-    logger = structlog.get_logger("driver").bind(invocation_id=invocation_id, captured=True)
+    """Where an invocation's records go besides its own log: standard output, with its id.
+
+    They come filtered and of a level that is wanted, so they are written without structlog's chain of
+    processors, which costs more than everything else about a record.
+    """
+    printer = structlog.get_config()["logger_factory"]()
 
     def emit(level: str, event: str, fields: Mapping[str, Any]) -> None:
-        # "event" and "level" are structlog's own; a field of that name must not replace them.
-        renamed = {f"{key}_" if key in ("event", "level", "logger") else key: fields[key] for key in fields}
-        getattr(logger, level)(event, **renamed)
+        # A field of one of these names must not replace them.
+        renamed = {f"{key}_" if key in _RECORD else key: fields[key] for key in fields}
+        own = {"invocation_id": invocation_id, "event": event, "level": level, "timestamp": now_text()}
+        printer.msg(_render({**renamed, **own}))
 
     return emit
 
@@ -67,19 +73,19 @@ class _ToStructlog(logging.Handler):
 
 def _capture(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     log = current_log.get()
-    if event.pop("captured", False):
-        # What the invocation's own logger emits stands in its log already, and is hidden there.
-        return event
     if log is None:
         return hide_secret_values(event)
-    own = ("event", "level", "logger")
-    fields = log.hide_in({key: value for key, value in event.items() if key not in own})
+    fields = log.hide_in({key: value for key, value in event.items() if key not in _RECORD})
     text = log.redact(str(event["event"]))
     log.keep(level, str(event.get("logger", "service")), text, fields)
-    return {**{key: event[key] for key in own if key in event}, "event": text, **fields}
+    return {**{key: event[key] for key in _RECORD if key in event}, "event": text, **fields}
 
 
-def _render(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
+def _render_last(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
+    return _render(event)
+
+
+def _render(event: MutableMapping[str, Any]) -> str:
     plain = _without_filtering(event)
     if plain is not None:
         return plain
