@@ -1,5 +1,7 @@
 """Pages of the list calls: some rows, the token of the next page, and the number of all matches."""
 
+from typing import Final
+
 from pydantic import Field
 
 from kfp_api.messages import (
@@ -12,6 +14,9 @@ from kfp_api.messages import (
     Run,
 )
 from kfp_api.wire import WireMessage
+
+PAGE_SIZE: Final = 200
+"""Rows of a page, at most: what the server gives."""
 
 
 class _Page(WireMessage):
