@@ -9,7 +9,7 @@ from driver_plugin.drivers.completion import adopt_outputs, publish, walk_status
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs, resolve_task_inputs
 from driver_plugin.drivers.pipeline_root import pipeline_root
 from driver_plugin.drivers.platform_operations import PLATFORM_IMAGES, drive_platform_operation
-from driver_plugin.drivers.plugin_steps import end_plugins, start_plugins
+from driver_plugin.drivers.plugin_steps import end_plugins, write_row
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
 from driver_plugin.podspec.names import pvc_names
@@ -31,7 +31,6 @@ async def drive_container(work: Invocation) -> DriverResult:
     container = container_of(work.place)
     inputs = await resolve_task_inputs(work)
     if container.image in PLATFORM_IMAGES:
-        await start_plugins(work)
         result = await drive_platform_operation(work, container, inputs)
         await end_plugins(work, work.writer.row.state, inputs=inputs)
         return result
@@ -45,10 +44,8 @@ async def drive_container(work: Invocation) -> DriverResult:
             run_name=work.call.run_name,
         )
         decision = await look_up(work, inputs, container, claims)
-    await start_plugins(work)
-    attempt = await work.writer.write(_fields(work, inputs, decision))
+    attempt = await write_row(work, _fields(work, inputs, decision))
     row = work.writer.row
-    work.log.info("row decided", attempt=attempt.value, task_id=row.task_id, state=row.state.value)
     if attempt is not Attempt.HANDED_OVER:
         await link_inputs(work, inputs)
     if attempt is Attempt.FINISHED:

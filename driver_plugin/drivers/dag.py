@@ -4,7 +4,7 @@ from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.completion import walk_statuses
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs, resolve_task_inputs
-from driver_plugin.drivers.plugin_steps import end_plugins, start_plugins
+from driver_plugin.drivers.plugin_steps import end_plugins, write_row
 from driver_plugin.drivers.republish import republish
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError
@@ -20,20 +20,19 @@ async def drive_dag(work: Invocation) -> DriverResult:
     work.learn(iteration_count=count)
     state = _initial_state(work, inputs, count)
     ends_here = state in PRESERVED_STATES
-    await start_plugins(work)
     in_workspace = await workspace_artifacts(inputs.context, inputs.resolved)
     if in_workspace is not None:
         work.writer.add_properties({WORKSPACE_PROPERTY: [*sorted(in_workspace)]})
-    attempt = await work.writer.write(
+    attempt = await write_row(
+        work,
         PipelineTask(
             state=state,
             end_time=now() if ends_here else None,
             inputs=inputs.recorded,
             type_attributes=TypeAttributes(iteration_index=work.call.iteration_index, iteration_count=count),
-        )
+        ),
     )
     row = work.writer.row
-    work.log.info("row decided", attempt=attempt.value, task_id=row.task_id, state=row.state.value)
     if attempt is not Attempt.HANDED_OVER:
         await link_inputs(work, inputs)
         if row.state in PRESERVED_STATES:

@@ -17,6 +17,7 @@ from driver_plugin.drivers.cache import fingerprint
 from driver_plugin.drivers.cache_lookup import adopted_outputs, find_hit, may_use_cache
 from driver_plugin.drivers.completion import publish, walk_statuses
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs
+from driver_plugin.drivers.plugin_steps import write_row
 from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.errors import DriverError, UnavailableError
 from driver_plugin.kubernetes import KubernetesClient, KubernetesConflictError, KubernetesNotFoundError
@@ -40,8 +41,7 @@ async def drive_platform_operation(
     work: Invocation, container: ContainerSpec, inputs: TaskInputs
 ) -> DriverResult:
     """Perform the operation and end its row; ``cached`` is true only when nothing had to be done."""
-    attempt = await work.writer.write(PipelineTask(state=TaskState.RUNNING, inputs=inputs.recorded))
-    work.log.info("row decided", attempt=attempt.value, task_id=work.writer.task_id)
+    attempt = await write_row(work, PipelineTask(state=TaskState.RUNNING, inputs=inputs.recorded))
     await link_inputs(work, inputs)
     if attempt is not Attempt.FINISHED:
         await work.writer.update(await _perform(work, container, inputs))

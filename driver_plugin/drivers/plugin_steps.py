@@ -7,16 +7,30 @@ from typing import Final
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.inputs import TaskInputs
-from driver_plugin.drivers.rows import now
+from driver_plugin.drivers.rows import Attempt, now
 from driver_plugin.hooks.plugin import TaskEnd, TaskStart
 from driver_plugin.hooks.task_plugins import plugin_properties
-from kfp_api.messages import ArtifactType, IOArtifact, TaskState
+from kfp_api.messages import ArtifactType, IOArtifact, PipelineTask, TaskState
 from kfp_api.wire import UNSET
 
 _TASKS: Final = uuid.UUID("5f4c8a52-9a0b-5b0e-a3f6-1d0f3f1c7b1e")
 
 
-async def start_plugins(work: Invocation) -> None:
+async def write_row(work: Invocation, fields: PipelineTask) -> Attempt:
+    """Tell the plugins that the task begins, then write its row with ``fields`` and their properties.
+
+    Another delivery of the same call may have made the row: plugins go on with what stands there, so that
+    both deliveries get the same answer.
+    """
+    await _start_plugins(work)
+    attempt = await work.writer.write(fields)
+    row = work.writer.row
+    work.log.info("row decided", attempt=attempt.value, task_id=row.task_id, state=row.state.value)
+    await work.plugins.resume(row.custom_properties)
+    return attempt
+
+
+async def _start_plugins(work: Invocation) -> None:
     """Tell the plugins of a task before its row is written; the row gets their properties.
 
     A DAG inside an iteration has no start of its own, it takes over the properties of its parent.

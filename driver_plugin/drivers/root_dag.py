@@ -2,6 +2,7 @@
 
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.bootstrap import Invocation
+from driver_plugin.drivers.plugin_steps import write_row
 from driver_plugin.drivers.republish import republish
 from driver_plugin.drivers.rows import Attempt
 from driver_plugin.drivers.skeleton import ROOT_NAME
@@ -15,8 +16,7 @@ async def drive_root_dag(work: Invocation) -> DriverResult:
     fields = PipelineTask(
         display_name=display_name, state=TaskState.RUNNING, inputs=_inputs(call.runtime_config or {})
     )
-    attempt = await work.writer.write(fields)
-    work.log.info("row decided", attempt=attempt.value, task_id=work.writer.task_id)
+    attempt = await write_row(work, fields)
     if attempt in (Attempt.NEW, Attempt.REDELIVERED):
         await republish(work)
     return DriverResult(task_id=work.writer.task_id)

@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 from pydantic import JsonValue
 
+from driver_plugin.hooks.plugin import PROPERTY_PREFIX
 from kfp_api.messages import (
     PRESERVED_STATES,
     PipelineTask,
@@ -203,4 +204,6 @@ class TaskRowWriter:
         }
         if self._log_uri:
             own[LOG_PROPERTY] = self._log_uri
-        return StatusMetadata(message=message, custom_properties={**properties, **own})
+        # Plugins go on with what they noted on the row before.
+        noted = {key: value for key, value in properties.items() if key.startswith(PROPERTY_PREFIX)}
+        return StatusMetadata(message=message, custom_properties={**properties, **own, **noted})

@@ -1,7 +1,8 @@
 """MLflow: one nested MLflow run per task, below the run that the API server created for the pipeline run.
 
-Speaks MLflow's REST API 2.0 (runs/search, runs/create, runs/log-batch, runs/update). A task is found again by
-a tag, so a call that is delivered twice has one MLflow run. Configuration, property and variables are those
+Speaks MLflow's REST API 2.0 (runs/search, runs/create, runs/log-batch, runs/update, runs/delete). A task is
+found again by a tag, so a call that is delivered twice has one MLflow run; of two that deliveries made at the
+same moment, the one that stands on the task's row stays. Configuration, property and variables are those
 of KFP's own plugin: ``KFP_MLFLOW_CONFIG``, ``plugins.mlflow.run_id``, ``MLFLOW_*``.
 """
 
@@ -132,6 +133,13 @@ class MlflowPlugin:
         """Find or create the task's run."""
         self._run_id = await self._find(task.key) or await self._create(task)
         return {RUN_PROPERTY: self._run_id}
+
+    async def resume(self, properties: Mapping[str, str]) -> None:
+        """Go on with the run that the row names, and delete the other one."""
+        recorded = properties.get(RUN_PROPERTY)
+        if recorded and recorded != self._run_id:
+            superfluous, self._run_id = self._run_id, recorded
+            await self._post("runs/delete", {"run_id": superfluous})
 
     async def end(self, task: TaskEnd) -> None:
         """Log parameters and metrics, and close the run."""

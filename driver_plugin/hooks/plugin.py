@@ -66,6 +66,10 @@ class TaskPlugin(Protocol):
         """The task begins; custom properties for its row. Repeated for a call that is delivered again."""
         ...
 
+    async def resume(self, properties: Mapping[str, str]) -> None:
+        """The task's row has these properties, maybe from another delivery of the call: go on with them."""
+        ...
+
     async def end(self, task: TaskEnd) -> None:
         """The task ended. Repeated like :meth:`start`."""
         ...

@@ -54,6 +54,15 @@ class TaskPlugins:
                 self._log.info("plugin told of the start of the task", plugin=plugin.name)
         return properties
 
+    async def resume(self, properties: Mapping[str, JsonValue]) -> None:
+        """Tell every started plugin what stands on the task's row."""
+        own = plugin_properties(properties)
+        for plugin in self._started:
+            try:
+                await plugin.resume(own)
+            except PluginError as error:
+                self._log.warning("plugin could not resume the task", plugin=plugin.name, error=str(error))
+
     async def end(self, task: TaskEnd) -> None:
         """Tell every started plugin, once, that the task ended."""
         started, self._started = self._started, []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driver_plugin.argo.driver_type import DriverType
-from kfp_api.messages import TaskState
+from kfp_api.messages import PipelineTask, TaskState, TaskType
 from tests.driver_plugin.calls import container_args, dag_args, root_args
 from tests.driver_plugin.drivers.pipelines import (
     Json,
@@ -330,6 +330,186 @@ async def _exit_task(stack: Stack) -> Due:
     row = await run.container("make", group)
     await run.finish(row.task_id, state=TaskState.FAILED)
     return due(run, DriverType.CONTAINER, "notify")
+
+
+# Rows that a call finds
+
+
+@scenario(DriverType.ROOT_DAG, "repeated after a task had failed")
+async def _root_of_a_failed_run(stack: Stack) -> Due:
+    run, inner = await started(stack, nested(last=use()))
+    await run.finish((await run.container("make", inner)).task_id, state=TaskState.FAILED)
+    return due(run, DriverType.ROOT_DAG)
+
+
+@scenario(DriverType.DAG, "repeated after a child had failed")
+async def _dag_of_a_failed_child(stack: Stack) -> Due:
+    run, inner = await started(stack, nested(last=use()))
+    await run.finish((await run.container("make", inner)).task_id, state=TaskState.FAILED)
+    return due(run, DriverType.DAG, "inner")
+
+
+@scenario(DriverType.DAG, "tried again after a failure")
+async def _dag_after_a_failure(stack: Stack) -> Due:
+    run = await stack.start(reading_dag("retried-loop", items="[1, 2]"))
+    await run.failing(DriverType.DAG, "inner")
+    await made(run)
+    return due(run, DriverType.DAG, "inner")
+
+
+@scenario(DriverType.DAG, "on another driver's row")
+async def _dag_on_a_foreign_row(stack: Stack) -> Due:
+    run = await stack.start(nested("foreign", last=use()))
+    await foreign_row(run, "inner", TaskType.DAG)
+    return due(run, DriverType.DAG, "inner")
+
+
+@scenario(DriverType.CONTAINER, "tried again after a failure")
+async def _container_after_a_failure(stack: Stack) -> Due:
+    run, inner = await started(stack, nested(last=use()))
+    await run.failing(DriverType.CONTAINER, "use", inner)
+    await made(run, inner)
+    return due(run, DriverType.CONTAINER, "use", inner)
+
+
+@scenario(DriverType.CONTAINER, "repeated after its executor had failed")
+async def _container_of_a_failed_executor(stack: Stack) -> Due:
+    run, inner = await started(stack, nested(last=use()))
+    await made(run, inner)
+    await run.finish((await run.container("use", inner)).task_id, state=TaskState.FAILED)
+    return due(run, DriverType.CONTAINER, "use", inner)
+
+
+@scenario(DriverType.CONTAINER, "repeated after its executor had succeeded")
+async def _container_of_a_finished_executor(stack: Stack) -> Due:
+    run, inner = await started(stack, nested(last=use()))
+    await made(run, inner)
+    await run.finish((await run.container("use", inner)).task_id)
+    return due(run, DriverType.CONTAINER, "use", inner)
+
+
+@scenario(DriverType.CONTAINER, "on another driver's row")
+async def _container_on_a_foreign_row(stack: Stack) -> Due:
+    run, inner = await started(stack, nested("foreign", last=use()))
+    await made(run, inner)
+    await foreign_row(run, "use", TaskType.RUNTIME, parent=inner, scope="root.inner.use")
+    return due(run, DriverType.CONTAINER, "use", inner)
+
+
+@scenario(DriverType.CONTAINER, "skipped after a failure")
+async def _skipped_after_a_failure(stack: Stack) -> Due:
+    never = "inputs.parameter_values['text'] == 'y'"
+    run, inner = await started(stack, nested(last=use(condition=never)))
+    await run.failing(DriverType.CONTAINER, "use", inner)
+    await made(run, inner)
+    return due(run, DriverType.CONTAINER, "use", inner)
+
+
+async def foreign_row(
+    run: DrivenRun, name: str, kind: TaskType, *, parent: str = "", scope: str = ""
+) -> None:
+    """A running row without the marks of this project's drivers."""
+    await run.stack.client.create_task(
+        PipelineTask(
+            name=name,
+            run_id=run.run_id,
+            type=kind,
+            state=TaskState.RUNNING,
+            scope_path=scope or f"root.{name}",
+            parent_task_id=parent or run.root,
+        )
+    )
+
+
+# Loops in loops
+
+
+def loops(name: str, *, cache: bool = False) -> Json:
+    """A loop over a loop over ``make``, whose outputs are collected twice."""
+    body = dag(
+        {"make": task("comp-make", cache=cache)},
+        inputs={"item": "NUMBER_INTEGER"},
+        outputs={"parameters": {"made": output_of("make")}},
+        output_types={"made": "LIST"},
+    )
+    outer = dag(
+        {"inner": task("comp-inner", items="[7]")},
+        inputs={"item": "NUMBER_INTEGER"},
+        outputs={"parameters": {"made": output_of("inner", "made")}},
+        output_types={"made": "LIST"},
+    )
+    return pipeline(
+        {"outer": task("comp-outer", items="[1, 2]")},
+        {"comp-outer": outer, "comp-inner": body, "comp-make": MAKE},
+        name=name,
+        outputs={"parameters": {"result": output_of("outer", "made")}},
+        output_types={"result": "LIST"},
+    )
+
+
+@scenario(DriverType.DAG, "triggered loop in an iteration")
+async def _loop_in_loop(stack: Stack) -> Due:
+    run, outer = await started(stack, loops("loops"), inner="outer")
+    return due(run, DriverType.DAG, "inner", outer, 1)
+
+
+@scenario(DriverType.CONTAINER, "cached in a loop in an iteration")
+async def _cached_in_loops(stack: Stack) -> Due:
+    spec = loops("cached-in-loops", cache=True)
+    source, outer = await started(stack, spec, inner="outer")
+    row = await source.container("make", (await source.dag("inner", outer, 0)).task_id, 0)
+    if not row.cached:
+        await source.finish(row.task_id, MADE, artifacts=STORED)
+    run, outer = await started(stack, spec, inner="outer")
+    heads = [(await run.dag("inner", outer, index)).task_id for index in (0, 1)]
+    await run.container("make", heads[0], 0)
+    return due(run, DriverType.CONTAINER, "make", heads[1], 0)
+
+
+# With a plugin
+
+
+@scenario(DriverType.DAG, "triggered with a plugin")
+async def _dag_with_plugin(stack: Stack) -> Due:
+    run = await stack.start(nested("plugin"))
+    return due(run, DriverType.DAG, "inner", runtime_args=stack.runtime_args)
+
+
+@scenario(DriverType.CONTAINER, "triggered with a plugin")
+async def _container_with_plugin(stack: Stack) -> Due:
+    run, inner = await started(stack, nested("plugin"))
+    return due(run, DriverType.CONTAINER, "make", inner, runtime_args=stack.runtime_args)
+
+
+@scenario(DriverType.CONTAINER, "skipped with a plugin")
+async def _skipped_with_plugin(stack: Stack) -> Due:
+    run, inner = await started(stack, nested("plugin", make=task("comp-make", condition="1 == 2")))
+    return due(run, DriverType.CONTAINER, "make", inner, runtime_args=stack.runtime_args)
+
+
+@scenario(DriverType.CONTAINER, "cached with a plugin")
+async def _cached_with_plugin(stack: Stack) -> Due:
+    spec = nested("cached-plugin", make=task("comp-make", cache=True))
+    source, parent = await started(stack, spec)
+    row = await source.container("make", parent)
+    if not row.cached:
+        await source.finish(row.task_id, MADE, artifacts=STORED)
+    run, inner = await started(stack, spec)
+    return due(run, DriverType.CONTAINER, "make", inner, runtime_args=stack.runtime_args)
+
+
+@scenario(DriverType.CONTAINER, "failed with a plugin", phase="Failed")
+async def _failed_with_plugin(stack: Stack) -> Due:
+    run, inner = await started(stack, nested("plugin"))
+    broken = '{"pvcMount": [{"mountPath": "/data"}]}'
+    return due(
+        run,
+        DriverType.CONTAINER,
+        "make",
+        inner,
+        kubernetes_config=broken,
+        runtime_args=stack.runtime_args,
+    )
 
 
 # Platform operations

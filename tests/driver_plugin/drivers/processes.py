@@ -1,8 +1,8 @@
 """Driver processes that a test stops in the middle of any API request, and what they leave behind.
 
 A :class:`Process` is the service without its HTTP door: its own client, caches and table of calls in flight.
-All processes talk to one embedded KFP API and one stand-in of the Kubernetes API over loopback, and prove
-who they are by a token, which is how :class:`Breaker` tells their requests apart.
+All processes talk to one embedded KFP API and to stand-ins of the Kubernetes API and of MLflow over loopback,
+and prove who they are by a token, which is how :class:`Breaker` tells their requests apart.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ from local_stack.api_server.config import ServerConfig
 from resolver.expressions import ExpressionEngine
 from tests.driver_plugin.calls import body
 from tests.driver_plugin.drivers.cluster import Cluster
+from tests.driver_plugin.drivers.mlflow_server import Mlflow
 from tests.driver_plugin.drivers.stack import Stack
 
 LOG_ROOT = "s3://logs/driver"
@@ -128,6 +129,7 @@ class World:
     api_url: str
     kubernetes_url: str
     cluster: Cluster
+    mlflow: Mlflow
     breaker: Breaker
     directory: Path
     started: int = 0
@@ -142,7 +144,14 @@ class World:
         token = self.directory / name
         token.write_text(name)
         calls: list[ApiCall] = []
-        settings = Settings.from_environ({"KFP_API_URL": self.api_url, **(environ or {})})
+        settings = Settings.from_environ(
+            {
+                "KFP_API_URL": self.api_url,
+                "KFP_DRIVER_PLUGIN_HOSTS": "127.0.0.1",
+                "MLFLOW_TRACKING_TOKEN": name,
+                **(environ or {}),
+            }
+        )
         async with (
             KfpApiClient(self.api_url, credentials=NameTag(name), observer=calls.append) as client,
             KubernetesClient(
@@ -182,23 +191,32 @@ async def _no_pause(_seconds: float) -> None:
 
 @asynccontextmanager
 async def world(directory: Path, *, api: web.Application | None = None) -> AsyncIterator[World]:
-    """The servers, with one breaker in front of both; the KFP API is the embedded one unless given."""
-    breaker, cluster = Breaker(), Cluster()
+    """The servers, with one breaker in front of all; the KFP API is the embedded one unless given."""
+    breaker, cluster, mlflow = Breaker(), Cluster(), Mlflow()
     api = api or build_app(ServerConfig(database=directory / "kfp.sqlite"))
-    kubernetes = cluster.app()
-    for app in (api, kubernetes):
+    kubernetes, tracking = cluster.app(), mlflow.app()
+    for app in (api, kubernetes, tracking):
         app.middlewares.append(breaker.__call__)
-    async with TestServer(api) as api_server, TestServer(kubernetes) as kubernetes_server:
+    async with (
+        TestServer(api) as api_server,
+        TestServer(kubernetes) as kubernetes_server,
+        TestServer(tracking) as mlflow_server,
+    ):
+        mlflow.url = str(mlflow_server.make_url("")).rstrip("/")
         servers = World(
             api_url=str(api_server.make_url("")).rstrip("/"),
             kubernetes_url=str(kubernetes_server.make_url("")).rstrip("/"),
             cluster=cluster,
+            mlflow=mlflow,
             breaker=breaker,
             directory=directory,
         )
         async with servers.process() as process:
             servers.setup = Stack(
-                client=process.services.client, services=process.services, requests=process.api_calls
+                client=process.services.client,
+                services=process.services,
+                requests=process.api_calls,
+                runtime_args=mlflow.arguments(authType="bearer", credentialSecretRef={"tokenKey": "token"}),
             )
             yield servers
 

@@ -43,6 +43,8 @@ class Stack:
     client: KfpApiClient
     services: DriverServices
     requests: list[ApiCall] = field(default_factory=list)
+    runtime_args: dict[str, str] = field(default_factory=dict)
+    """What configures a plugin, where there is one to be configured."""
 
     async def start(self, spec: Json, **parameters: Any) -> "DrivenRun":
         """Submit a run and drive its root."""

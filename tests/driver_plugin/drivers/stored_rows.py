@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from driver_plugin.invocation import Reply
 from kfp_api.client import KfpApiClient
+from kfp_api.messages import PipelineTask
 from tests.driver_plugin.drivers.processes import Masks
 
 
@@ -26,12 +27,15 @@ async def stored(client: KfpApiClient, run_id: str, *, whole_history: bool = Tru
     Without ``whole_history`` only the last state of each row counts: whoever tries again fails again, and the
     history of the row says how often.
     """
-    rows = [row async for row in client.iterate_tasks(run_id)]
-    rows.sort(key=lambda row: (row.scope_path, row.iteration_index or 0))
-    masks = Masks(
-        {row.task_id: f"<{row.scope_path} {row.iteration_index}>" for row in rows} | {run_id: "<run>"}
-    )
-    documents = [row.to_wire() for row in rows]
+    rows = {row.task_id: row async for row in client.iterate_tasks(run_id)}
+
+    def place(row: PipelineTask) -> str:
+        own = row.name if row.iteration_index is None else f"{row.name}[{row.iteration_index}]"
+        return f"{place(rows[row.parent_task_id])}.{own}" if row.parent_task_id else own
+
+    places = {row.task_id: f"<{place(row)}>" for row in rows.values()}
+    masks = Masks(places | {run_id: "<run>"})
+    documents = [rows[task_id].to_wire() for task_id in sorted(rows, key=places.__getitem__)]
     for document in documents:
         if not whole_history:
             document["state_history"] = document["state_history"][-1:]

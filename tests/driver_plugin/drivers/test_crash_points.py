@@ -88,7 +88,14 @@ every_end = pytest.mark.parametrize(
 
 async def prepared(servers: World, scenario: Scenario) -> Due:
     servers.cluster.claims.clear()
+    servers.mlflow.runs.clear()
     return await scenario.prepare(servers.setup)
+
+
+def tracked(servers: World) -> list[dict[str, str]]:
+    """What MLflow knows, but for ids and times."""
+    names = ("name", "status", "params", "metrics")
+    return [{name: str(run[name]) for name in names if name in run} for run in servers.mlflow.runs.values()]
 
 
 async def stored(servers: World, scenario: Scenario, run_id: str) -> Stored:
@@ -119,7 +126,7 @@ async def test_a_call_killed_at_any_request_and_repeated_ends_as_if_undisturbed(
     due = await prepared(servers, scenario)
     async with servers.process() as process:
         reply = await process.deliver(due.args)
-    expected = await stored(servers, scenario, due.run.run_id)
+    expected, expected_runs = await stored(servers, scenario, due.run.run_id), tracked(servers)
     assert reply["node"]["phase"] == scenario.phase
     made = {expected.masks(request) for request in requests_of(servers, process)}
     covered: set[str] = set()
@@ -136,6 +143,7 @@ async def test_a_call_killed_at_any_request_and_repeated_ends_as_if_undisturbed(
         found = await stored(servers, scenario, due.run.run_id)
         assert found.rows == expected.rows, f"killed at {plan}"
         assert found.reply(repeated) == expected.reply(reply), f"killed at {plan}"
+        assert tracked(servers) == expected_runs, f"killed at {plan}"
         done += 1
         covered |= {found.masks(request) for request in broken}
         # A repetition asks what a first delivery does not: it can be killed there, too.
@@ -168,7 +176,7 @@ async def test_a_call_delivered_to_two_processes_at_once_ends_as_one(
     due = await prepared(servers, scenario)
     async with servers.process() as process:
         reply = await process.deliver(due.args)
-    expected = await stored(servers, scenario, due.run.run_id)
+    expected, expected_runs = await stored(servers, scenario, due.run.run_id), tracked(servers)
     # Held after each request, reads included: what it read is old when it goes on.
     interleavings = [Point(number, answered=True) for number in range(len(requests_of(servers, process)))]
     for point in interleavings:
@@ -183,6 +191,7 @@ async def test_a_call_delivered_to_two_processes_at_once_ends_as_one(
         found = await stored(servers, scenario, due.run.run_id)
         assert found.rows == expected.rows, f"held at {point}"
         assert found.reply(second) == expected.reply(reply), f"held at {point}"
+        assert tracked(servers) == expected_runs, f"held at {point}"
     sys.stdout.write(f"{scenario.name}: {len(interleavings)} interleavings\n")
 
 

@@ -63,6 +63,22 @@ ENDS: Final[Mapping[str, End]] = {
     "CONTAINER: failed after its row": End(),
     "CONTAINER: triggered again after the run was retried": EXECUTES,
     "CONTAINER: triggered with the final status of a failed group": EXECUTES,
+    "ROOT_DAG: repeated after a task had failed": End(),
+    "DAG: repeated after a child had failed": End(),
+    "DAG: tried again after a failure": End(iterations="2"),
+    "DAG: on another driver's row": End(),
+    "CONTAINER: tried again after a failure": EXECUTES,
+    "CONTAINER: repeated after its executor had failed": EXECUTES,
+    "CONTAINER: repeated after its executor had succeeded": CACHED,
+    "CONTAINER: on another driver's row": EXECUTES,
+    "CONTAINER: skipped after a failure": SKIPPED,
+    "DAG: triggered loop in an iteration": End(iterations="1"),
+    "CONTAINER: cached in a loop in an iteration": CACHED,
+    "DAG: triggered with a plugin": End(),
+    "CONTAINER: triggered with a plugin": EXECUTES,
+    "CONTAINER: skipped with a plugin": SKIPPED,
+    "CONTAINER: cached with a plugin": CACHED,
+    "CONTAINER: failed with a plugin": End(),
     "CONTAINER: claim created": End(),
     "CONTAINER: claim cached": CACHED,
     "CONTAINER: claim skipped": SKIPPED,
@@ -91,7 +107,8 @@ async def test_a_reply_has_every_output_once_with_its_value_or_its_default(
     async with servers.process() as process:
         node = (await process.deliver(due.args))["node"]
     rows = [row async for row in servers.setup.client.iterate_tasks(due.run.run_id)]
-    driven = [row.task_id for row in rows if row.name == (due.args["task_name"] or "ROOT")]
+    name, parent = due.args["task_name"] or "ROOT", due.args["parent_task_id"]
+    driven = [row.task_id for row in rows if (row.name, row.parent_task_id or "") == (name, parent)]
 
     assert node["phase"] == scenario.phase
     parameters = node["outputs"]["parameters"]

@@ -7,11 +7,9 @@ here stands in for the four calls that are made.
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from driver_plugin.argo.driver_type import DriverType
@@ -23,64 +21,12 @@ from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.messages import Artifact, ArtifactType, IOArtifact, TaskState
 from tests.driver_plugin.drivers.crash_scenarios import nested, use
+from tests.driver_plugin.drivers.mlflow_server import Mlflow
 from tests.driver_plugin.drivers.pipelines import Json, dag, from_parent, leaf, pipeline, task
 from tests.driver_plugin.drivers.stack import DrivenRun, Stack
 
 START = TaskStart(name="make", key="k")
 PROPERTY = "plugins.mlflow.run_id"
-
-
-@dataclass
-class Mlflow:
-    """Runs by id, and the calls that came in."""
-
-    url: str = ""
-    runs: dict[str, Json] = field(default_factory=dict)
-    calls: list[tuple[str, Json]] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
-    status: int = 200
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/api/2.0/mlflow/runs/{call}", self._handle)
-        return app
-
-    async def _handle(self, request: web.Request) -> web.Response:
-        call, body = request.match_info["call"], await request.json()
-        self.calls.append((call, body))
-        self.headers = dict(request.headers)
-        if self.status != 200:
-            return web.json_response({}, status=self.status)
-        if call == "create":
-            run_id = f"m{len(self.runs) + 1}"
-            self.runs[run_id] = {
-                "name": body["run_name"],
-                **{one["key"]: one["value"] for one in body["tags"]},
-            }
-            return web.json_response({"run": {"info": {"run_id": run_id}}})
-        if call == "search":
-            key = body["filter"].rpartition("= ")[2].strip("'")
-            found = [name for name, run in self.runs.items() if run["kfp.driver.task"] == key]
-            return web.json_response({"runs": [{"info": {"run_id": name}} for name in found]})
-        self.runs[body["run_id"]].update({key: body[key] for key in body if key != "run_id"})
-        return web.json_response({})
-
-    def arguments(self, **changes: Any) -> dict[str, str]:
-        """``runtime_args`` as the API server injects them."""
-        config = {
-            "endpoint": self.url,
-            "parentRunId": "top",
-            "experimentId": "7",
-            "authType": "none",
-            "timeout": "5s",
-            "injectUserEnvVars": True,
-            **changes,
-        }
-        return {"KFP_MLFLOW_CONFIG": json.dumps(config)}
-
-    def named(self, name: str) -> Json:
-        (run,) = [run for run in self.runs.values() if run["name"] == name]
-        return run
 
 
 @pytest.fixture
@@ -106,14 +52,14 @@ async def test_tasks_nest_in_the_run_of_their_parent_and_users_get_its_variables
     run = await stack.start(nested(last=use()))
     inner = await run.dag("inner", runtime_args=mlflow.arguments())
     make = await run.container("make", inner.task_id, runtime_args=mlflow.arguments())
-    assert await property_of(run, inner) == "m1"
-    assert await property_of(run, make) == "m2"
+    assert await property_of(run, inner) == mlflow.id_of("inner")
+    assert await property_of(run, make) == mlflow.id_of("make")
     assert mlflow.named("inner")["mlflow.parentRunId"] == "top"
     assert mlflow.named("inner")["status"] == "FINISHED"
-    assert mlflow.named("make")["mlflow.parentRunId"] == "m1"
+    assert mlflow.named("make")["mlflow.parentRunId"] == mlflow.id_of("inner")
     assert "status" not in mlflow.named("make"), "the launcher ends what it executes"
     environment = variables(make)
-    assert environment["MLFLOW_RUN_ID"] == "m2"
+    assert environment["MLFLOW_RUN_ID"] == mlflow.id_of("make")
     assert environment["MLFLOW_TRACKING_URI"] == mlflow.url
     assert environment["MLFLOW_EXPERIMENT_ID"] == "7"
 
@@ -126,6 +72,34 @@ async def test_a_call_that_is_delivered_again_has_one_mlflow_run_and_one_patch(
     results = [await run.container("make", inner.task_id, runtime_args=mlflow.arguments()) for _ in range(2)]
     assert results[0] == results[1]
     assert len(mlflow.runs) == 1
+
+
+async def test_of_two_mlflow_runs_that_deliveries_made_at_once_the_one_on_the_row_stays(
+    stack: Stack, mlflow: Mlflow
+) -> None:
+    run = await stack.start(nested())
+    inner = await run.dag("inner")
+    first = await run.container("make", inner.task_id, runtime_args=mlflow.arguments())
+    (kept,) = mlflow.runs
+    mlflow.runs[kept]["kfp.driver.task"] = "not yet to be found"
+    second = await run.container("make", inner.task_id, runtime_args=mlflow.arguments())
+    assert [call for call, _ in mlflow.calls] == ["search", "create", "search", "create", "delete"]
+    assert list(mlflow.runs) == [kept]
+    assert second == first
+
+
+async def test_a_new_attempt_goes_on_with_the_mlflow_run_of_the_old_one(stack: Stack, mlflow: Mlflow) -> None:
+    run = await stack.start(nested())
+    inner = await run.dag("inner")
+    given: Json = {"runtime_args": mlflow.arguments()}
+    broken: Json = {"pvcMount": [{"mountPath": "/x"}]}
+    await run.failing(DriverType.CONTAINER, "make", inner.task_id, kubernetes_config=broken, **given)
+    (kept,) = mlflow.runs
+    mlflow.runs[kept]["kfp.driver.task"] = "not yet to be found"
+    retried = await run.container("make", inner.task_id, **given)
+    assert list(mlflow.runs) == [kept]
+    assert await property_of(run, retried) == kept
+    assert variables(retried)["MLFLOW_RUN_ID"] == kept
 
 
 @pytest.mark.parametrize(
@@ -159,7 +133,7 @@ async def test_a_cached_task_logs_its_inputs_and_ends_finished(stack: Stack, mlf
     assert result.cached
     assert mlflow.named("make")["status"] == "FINISHED"
     assert mlflow.named("make")["params"] == [{"key": "n", "value": "3"}]
-    assert await property_of(run, result) == "m1"
+    assert await property_of(run, result) == mlflow.id_of("make")
 
 
 async def test_a_group_inside_an_iteration_takes_over_its_parents_properties_and_nothing_else(
@@ -180,7 +154,7 @@ async def test_a_group_inside_an_iteration_takes_over_its_parents_properties_and
     looped = await stack.start(spec)
     loop = await looped.dag("loop", runtime_args=mlflow.arguments())
     group_row = await looped.dag("group", loop.task_id, 0, runtime_args=mlflow.arguments())
-    assert await property_of(looped, group_row) == "m1"
+    assert await property_of(looped, group_row) == mlflow.id_of("loop")
     assert len(mlflow.runs) == 1
 
 
