@@ -14,6 +14,7 @@ from kfp_api.client import KfpApiClient
 from kfp_api.errors import ApiCredentialError, ApiNotFoundError, ApiRequestError
 from kfp_api.filters import Filter, IntValues, Predicate, PredicateOperation
 from kfp_api.ir.load import InvalidPipelineError, Pipeline, pipeline_from_struct
+from kfp_api.known_parent import KnownParent
 from kfp_api.messages import (
     PipelineTask,
     Run,
@@ -87,6 +88,17 @@ class RunView:
             known = self._cache.remember_parent(await self.task(task_id))
         return known.seen_from(iteration_index)
 
+    async def parent_of_one(
+        self, task_id: str, iteration_index: int | None, *, inputs: Collection[str]
+    ) -> PipelineTask:
+        """:meth:`parent` for a process of this one call, which takes these inputs: others need not travel."""
+        answer = await self.client.get_parent(
+            self.run_id, task_id, iteration_index=iteration_index, inputs=inputs
+        )
+        row = self._checked(answer)
+        self._cache.remember_task(row)
+        return KnownParent.of(row).seen_from(iteration_index)
+
     async def task_identity(self, task_id: str) -> PipelineTask:
         """What never changes of a row: name, type, attributes, parent, scope path; other fields are empty."""
         known = self._cache.task(self.run_id, task_id)
@@ -140,7 +152,7 @@ class RunView:
         return await self._count(parent_task_id, [_in_states(wanted)] if wanted else [])
 
     async def is_in_state(self, task_id: str, state: TaskState) -> bool:
-        """Whether a row is in that state now; its inputs and outputs do not travel unless it is."""
+        """Whether a row is in that state now; its inputs and outputs need not travel."""
         return await self._count("", [_equals("task_id", task_id), _in_states([state])]) > 0
 
     def remember(self, task: PipelineTask) -> None:
@@ -231,18 +243,11 @@ class RunView:
         return [self._checked(row) async for row in rows]
 
     async def _count(self, parent_task_id: str, predicates: list[Predicate]) -> int:
-        """How many rows match. One of them comes along, if there is any.
-
-        In the order of types it is a leaf wherever one matches: a loop would bring all its items along.
-        """
-        page = await self.client.list_tasks(
+        return await self.client.count_tasks(
             self.run_id,
             parent_id=parent_task_id,
             filter=Filter(predicates=predicates) if predicates else None,
-            page_size=1,
-            order_by="type",
         )
-        return page.total_size
 
     def _checked(self, row: PipelineTask) -> PipelineTask:
         if row.run_id != self.run_id:

@@ -1,6 +1,7 @@
 """Calls about task rows (spec KFP_API 4)."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from urllib.parse import quote
 
 from kfp_api import operations
 from kfp_api.answers import object_of, parse
@@ -34,6 +35,26 @@ class TaskCalls(ApiCalls):
         return parse(
             PipelineTask, await self._call(operations.GET_TASK, run_id=run_id, parts={"task_id": task_id})
         )
+
+    async def get_parent(
+        self, run_id: str, task_id: str, *, iteration_index: int | None, inputs: Collection[str]
+    ) -> PipelineTask:
+        """A DAG row for one of its children, which takes these of its inputs.
+
+        The embedded server leaves out what the child does not need: other inputs, items of other iterations,
+        children, outputs. KFP's own answers the whole row.
+        """
+        names = " ".join(quote(name, safe="") for name in sorted(inputs))
+        iteration = "" if iteration_index is None else f"; iteration={iteration_index}"
+        answer = await self._transport.call(
+            Request(
+                operation=operations.GET_TASK,
+                parts={"run_id": run_id, "task_id": task_id},
+                run_id=run_id,
+                headers={"Prefer": f'view=child{iteration}; inputs="{names}"'},
+            )
+        )
+        return parse(PipelineTask, answer)
 
     async def update_task(self, run_id: str, task_id: str, patch: PipelineTask) -> PipelineTask:
         """Apply a sparse patch (spec KFP_API 4.2) and get the whole row."""
@@ -84,6 +105,35 @@ class TaskCalls(ApiCalls):
             "filter": "" if page_token else filter_text(filter),
         }
         return parse(TaskPage, await self._call(operations.LIST_TASKS, run_id=run_id, query=given(query)))
+
+    async def count_tasks(
+        self,
+        run_id: str,
+        *,
+        parent_id: str = "",
+        filter: Filter | None = None,  # noqa: A002 (the API's name)
+    ) -> int:
+        """How many tasks of a run, or children of a task, match. One of them comes along, if there is any.
+
+        In the order of types it is a leaf wherever one matches: a loop would bring all its items along. And
+        a server that can leaves out of it what grows with a run.
+        """
+        query = {
+            "parent_id": parent_id,
+            "page_size": "1",
+            "order_by": "type",
+            "filter": filter_text(filter),
+        }
+        answer = await self._transport.call(
+            Request(
+                operation=operations.LIST_TASKS,
+                parts={"run_id": run_id},
+                run_id=run_id,
+                query=given(query),
+                headers={"Prefer": "return=minimal"},
+            )
+        )
+        return parse(TaskPage, answer).total_size
 
     async def iterate_tasks(
         self,

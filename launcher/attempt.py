@@ -14,10 +14,9 @@ from launcher.inputs import fetch_inputs, make_output_directories, stored_uris
 from launcher.note import note
 from launcher.outputs import collect_artifacts, collect_parameters, read_executor_output
 from launcher.process import run_command
-from launcher.publisher import create_artifacts, record_parameters, upload_artifacts
+from launcher.publisher import create_artifacts, pass_on_outputs, record_parameters, upload_artifacts
 from launcher.session import TaskSession
 from launcher.termination import Termination
-from propagation.outputs import propagate_outputs
 
 
 async def run_container(
@@ -98,9 +97,7 @@ async def _publish(
         note(warning)
     await upload_artifacts(session, artifacts)
     log_artifact = await log.upload()
-    await create_artifacts(session, artifacts + ([log_artifact] if log_artifact else []))
+    created = await create_artifacts(session, artifacts + ([log_artifact] if log_artifact else []))
     log.registered = True
-    if parameters or artifacts:
-        row = await record_parameters(session, parameters)
-        # A loop head gets its outputs when the loop ends: the walk that ends it sees to that.
-        await propagate_outputs(session.view, row, into_loops=False)
+    recorded = await record_parameters(session, parameters)
+    await pass_on_outputs(session, created, recorded)

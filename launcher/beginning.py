@@ -18,7 +18,7 @@ async def show_running(session: TaskSession) -> None:
         return
     others = [pod for pod in task.pods if (pod.name, pod.uid) != (session.pod.name, session.pod.uid)]
     had_message = task.status_metadata is not None and task.status_metadata.message
-    row = await session.update(
+    row = await session.write_state(
         PipelineTask(
             pods=[*others, session.pod],
             state=TaskState.RUNNING,

@@ -27,7 +27,7 @@ async def finish(session: TaskSession, failure: Exception | None, termination: T
 
     async def write() -> None:
         nonlocal recorded
-        row = await session.update(_final_patch(failure, session.task))
+        row = await session.write_state(_final_patch(failure, session.task))
         recorded = True
         await propagate_statuses(session.view, row)
 
@@ -49,7 +49,7 @@ async def fail_unopened(
 
     async def write() -> None:
         row = await client.get_task(run_id, task_id)
-        await client.update_task(run_id, task_id, _final_patch(failure, row))
+        await client.write_task(run_id, task_id, _final_patch(failure, row))
 
     try:
         await termination.hurry(write(), seconds=_TERMINATION_SECONDS)

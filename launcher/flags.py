@@ -5,6 +5,7 @@ used: here ``-x`` equals ``--x``, a value may be empty or start with a dash, boo
 after ``=``, and everything behind the first non-flag belongs to the user's command.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ _NEVER: frozenset[str] = frozenset()
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_INT64: Final = range(-(2**63), 2**63)
+_INTEGER: Final = re.compile(
+    r"([+-]?)(0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+|0(?:_?[0-7])*|[1-9](?:_?[0-9])*)"
+)
 _OFFLOADED_ARGUMENT = re.compile(r"@/tmp/argo_arg_\d+\.txt")
 
 
@@ -80,6 +85,12 @@ class CommandLine:
         """The value of a boolean flag."""
         return self.values[name] in _TRUE
 
+    @property
+    def iteration_index(self) -> int | None:
+        """The index of the loop iteration; ``None`` outside loops."""
+        index = _go_int(self.values["iteration_index"])
+        return index if index >= 0 else None
+
 
 def parse(arguments: Sequence[str]) -> CommandLine:
     """Parse launcher arguments (without the program name).
@@ -104,14 +115,14 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         name, value = _read_flag(token, rest)
         values[name] = _read_offloaded(value)
         given.add(name)
-    if not re.fullmatch(r"[+-]?\d+", values["iteration_index"]):
-        raise FlagError(f'invalid value "{values["iteration_index"]}" for flag -iteration_index: parse error')
     return CommandLine(values=values, given=frozenset(given), command=tuple(map(_read_offloaded, rest)))
 
 
 def _read_flag(token: str, rest: list[str]) -> tuple[str, str]:
     """Name and value of one flag; a value of its own token is taken from ``rest``."""
     name, equals, value = token.removeprefix("-").removeprefix("-").partition("=")
+    if not name or name.startswith("-"):
+        raise FlagError(f"bad flag syntax: {token}")
     if name in _HELP:
         raise HelpRequestedError(usage())
     if name in _BOOLEANS:
@@ -125,7 +136,29 @@ def _read_flag(token: str, rest: list[str]) -> tuple[str, str]:
         if not rest:
             raise FlagError(f"flag needs an argument: -{name}")
         value = rest.pop(0)
+    if name == "iteration_index":
+        try:
+            _go_int(value)
+        except ValueError as error:
+            raise FlagError(f'invalid value "{value}" for flag -{name}: {error}') from None
     return name, value
+
+
+def _go_int(text: str) -> int:
+    """An integer as Go writes it: signed, decimal, ``0x``, ``0o``, ``0b`` or octal after a mere ``0``.
+
+    Raises:
+        ValueError: it is none, or has more than 64 bits.
+    """
+    match = _INTEGER.fullmatch(text)
+    if match is None:
+        raise ValueError("parse error")
+    sign, digits = match[1], match[2]
+    number = int(digits, 8 if re.fullmatch(r"0[0-9_]+", digits) else 0)
+    number = -number if sign == "-" else number
+    if number not in _INT64:
+        raise ValueError("value out of range")
+    return number
 
 
 def check_required(line: CommandLine) -> None:
@@ -163,6 +196,7 @@ def _read_offloaded(value: str) -> str:
     if not _OFFLOADED_ARGUMENT.fullmatch(value):
         return value
     try:
-        return Path(value[1:]).read_text(encoding="utf-8")
+        # Bytes that are no text stay what they are, as in an argument.
+        return os.fsdecode(Path(value[1:]).read_bytes())
     except OSError:
         return value

@@ -27,8 +27,8 @@ from launcher.beginning import show_running
 from launcher.errors import LauncherError
 from launcher.flags import CommandLine
 from launcher.paths import workspace_path
+from launcher.publisher import own_artifact, pass_on_outputs
 from launcher.session import TaskSession, with_task
-from propagation.outputs import propagate_outputs
 from resolver.context import ResolveContext
 from resolver.expressions import ExpressionEngine
 from resolver.inputs import resolve_inputs
@@ -112,10 +112,10 @@ async def run_importer(session: TaskSession, line: CommandLine) -> None:
         reuse_if_exists=not spec.reimport,
     )
     # A repeated attempt keeps what its row has: a second import of the same object would be a second output.
+    created = []
     if not stored_artifacts(session.task.output_artifacts, request):
-        await session.client.create_artifact(request)
-    row = await session.view.task(session.task.task_id, fresh=True)
-    await propagate_outputs(session.view, row, into_loops=False)
+        created.append(own_artifact(session, outputs[0], await session.client.create_artifact(request)))
+    await pass_on_outputs(session, created)
 
 
 def _parse_spec(line: CommandLine) -> ImporterSpec:
@@ -151,6 +151,7 @@ async def _download(session: TaskSession, uri: str) -> None:
 
 async def _resolved_values(session: TaskSession) -> dict[str, JsonValue]:
     """The importer's input parameters by name, as the driver resolves those of any task."""
+    assert session.parent is not None
     run = await session.view.run()
     created = format_timestamp(run.created_at) if run.created_at else ""
     context = ResolveContext(
@@ -161,7 +162,7 @@ async def _resolved_values(session: TaskSession) -> dict[str, JsonValue]:
         create_time_utc=created,
         schedule_time_utc=format_timestamp(run.scheduled_at) if run.scheduled_at else created,
         scope=session.scope,
-        parent=await session.view.task(session.parent_task_id),
+        parent=session.parent,
         rows=session.view,
         iteration_index=session.iteration_index,
         workspace_path=session.workspace,

@@ -1,7 +1,8 @@
 """What one launcher works on: its task row, its place in the pipeline, its stores (spec LAUNCHER A3).
 
 The run is read for its pipeline only, task rows one by one, and the row of the enclosing DAG by importers
-only: it lists all its children, so that reading it for each of them would cost the square of their number.
+only, as far as one child needs it: it lists all its children, and a loop's all items, so that reading it for
+each of them would cost the square of their number.
 """
 
 import ssl
@@ -22,6 +23,7 @@ from launcher.kubernetes import Kubernetes
 from launcher.retry_index import retry_index
 from launcher.stores.access import Stores
 from resolver.context import DEFAULT_WORKSPACE_PATH
+from resolver.parent_inputs import inputs_of_parents
 from resolver.scope import ScopePath
 
 TOKEN_PATH: Final = Path("/var/run/secrets/kfp/token")
@@ -34,8 +36,9 @@ _RETRY_SECONDS: Final = 300.0
 class TaskSession:
     """One task of one run, as the launcher sees it; ``attempt_index`` counts the pods of its retries.
 
-    ``task`` is the row as it was when this attempt began. ``workflow_name`` is empty where Argo did not
-    tell: it is no flag of KFP's launcher.
+    ``task`` is the row as it was when this attempt began; ``parent`` is read for importers only, for which no
+    driver has looked at it. ``workflow_name`` is empty where Argo did not tell: it is no flag of KFP's
+    launcher.
     """
 
     client: KfpApiClient
@@ -52,6 +55,7 @@ class TaskSession:
     scope: ScopePath
     iteration_index: int | None
     task: PipelineTask
+    parent: PipelineTask | None
     attempt_index: int
 
     @property
@@ -60,11 +64,15 @@ class TaskSession:
         assert self.scope.last is not None
         return self.scope.last.component
 
-    async def update(self, patch: PipelineTask) -> PipelineTask:
-        """Write a sparse patch to our row; the row as it is then."""
-        updated = await self.client.update_task(self.run_id, self.task.task_id, patch)
-        self.view.remember(updated)
-        return updated
+    async def write(self, patch: PipelineTask) -> None:
+        """Write a sparse patch to our row; its inputs, however long, do not come back."""
+        await self.client.write_task(self.run_id, self.task.task_id, patch)
+        self.view.remember_identity(self.task)
+
+    async def write_state(self, patch: PipelineTask) -> PipelineTask:
+        """Write a patch that changes our row's state; the row as far as its ancestors look at it."""
+        await self.write(patch)
+        return self.task.model_copy(update={"state": patch.state})
 
     def with_message(self, message: str) -> StatusMetadata:
         """Status metadata with ``message`` and every property of the row: the server replaces it whole."""
@@ -95,14 +103,24 @@ async def open_session(
     values = line.values
     view = RunView(client, values["run_id"], cache=RunCache())
     pipeline = await view.pipeline()
-    try:
-        enclosing = ScopePath.from_dot(pipeline.spec, await _enclosing_scope(view, values, task))
-        scope = enclosing.push(values["task_name"])
-    except ValueError as error:
-        raise LauncherError(f"failed to build scope path: {error}") from error
-    index = int(values["iteration_index"])
+    index = line.iteration_index
     if task is not None and task.iteration_index is not None:
         index = task.iteration_index
+    parent = None
+    if task is not None and task.scope_path:
+        enclosing = task.scope_path.rpartition(".")[0]
+    else:
+        parent = await view.parent_of_one(
+            values["parent_task_id"],
+            index,
+            # Where the task stands is known only then: what any task of that name takes.
+            inputs=inputs_of_parents(pipeline.spec, values["task_name"]),
+        )
+        enclosing = parent.scope_path
+    try:
+        scope = ScopePath.from_dot(pipeline.spec, enclosing).push(values["task_name"])
+    except ValueError as error:
+        raise LauncherError(f"failed to build scope path: {error}") from error
     kubernetes = Kubernetes.in_cluster(environment)
     runtime = (await view.facts()).runtime_config
     return TaskSession(
@@ -123,19 +141,13 @@ async def open_session(
         workspace=environment.get("KFP_WORKSPACE_PATH") or DEFAULT_WORKSPACE_PATH,
         spec=pipeline.spec,
         scope=scope,
-        iteration_index=index if index >= 0 else None,
+        iteration_index=index,
         task=task or PipelineTask(),
+        parent=parent,
         attempt_index=await retry_index(
             environment, kubernetes, namespace=values["namespace"], pod_name=values["pod_name"]
         ),
     )
-
-
-async def _enclosing_scope(view: RunView, values: Mapping[str, str], task: PipelineTask | None) -> str:
-    """The scope path of the enclosing DAG: part of our row's, where we have a row."""
-    if task is not None and task.scope_path:
-        return task.scope_path.rpartition(".")[0]
-    return (await view.task(values["parent_task_id"])).scope_path
 
 
 def with_task(session: TaskSession, task: PipelineTask) -> TaskSession:

@@ -7,9 +7,25 @@ sorted out once per resolution.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kfp_api.ir.pipeline import PipelineSpec
 from kfp_api.known_parent import ITERATOR_INPUTS, iteration_of
 from kfp_api.messages import IOParameter, IOType
 from resolver.errors import ResolutionError
+
+
+def inputs_of_parents(spec: PipelineSpec, task_key: str) -> frozenset[str]:
+    """Names of the inputs that tasks of that key take from the DAGs around them, wherever they stand."""
+    tasks = [
+        component.dag.tasks[task_key].inputs
+        for component in (spec.root, *spec.components.values())
+        if component is not None and component.dag is not None and task_key in component.dag.tasks
+    ]
+    names = [one.component_input_artifact for inputs in tasks for one in inputs.artifacts.values()]
+    for parameter in (one for inputs in tasks for one in inputs.parameters.values()):
+        names.append(parameter.component_input_parameter)
+        if parameter.runtime_value is not None:
+            names.append(parameter.runtime_value.runtime_parameter)
+    return frozenset(name for name in names if name)
 
 
 @dataclass

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import ClientSession, web
 
+_PASSED_ON = ("Content-Type", "Prefer")
+
 
 @dataclass(frozen=True)
 class SeenRequest:
@@ -53,7 +55,7 @@ async def counting_proxy(target: str) -> AsyncIterator[Traffic]:
             request.method,
             target + request.raw_path,
             data=body,
-            headers={"Content-Type": request.headers.get("Content-Type", "application/json")},
+            headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
         ) as answer:
             content = await answer.read()
         async with traffic._passed:

@@ -142,6 +142,28 @@ async def test_a_write_of_a_large_row_asks_for_a_short_answer(
     ]
 
 
+async def test_a_parent_is_asked_for_what_one_child_needs(
+    server: ScriptedServer, client: KfpApiClient
+) -> None:
+    server.play(*[Reply(200, {"task_id": "T"})] * 2)
+    await client.get_parent("R", "T", iteration_index=7, inputs={"x", 'a "b", c'})
+    await client.get_parent("R", "T", iteration_index=None, inputs=())
+    assert [asked.headers["Prefer"] for asked in server.asked] == [
+        'view=child; iteration=7; inputs="a%20%22b%22%2C%20c x"',
+        'view=child; inputs=""',
+    ]
+
+
+async def test_a_count_asks_for_one_row_of_a_leaf_without_its_data(
+    server: ScriptedServer, client: KfpApiClient
+) -> None:
+    server.play(Reply(200, {"tasks": [{"task_id": "T"}], "total_size": 12}))
+    assert await client.count_tasks("R", parent_id="P") == 12
+    (asked,) = server.asked
+    assert asked.headers["Prefer"] == "return=minimal"
+    assert asked.query == [("parent_id", "P"), ("page_size", "1"), ("order_by", "type")]
+
+
 async def test_nothing_is_sent_when_there_is_nothing_to_do(
     server: ScriptedServer, client: KfpApiClient
 ) -> None:

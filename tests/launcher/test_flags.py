@@ -1,12 +1,15 @@
 """The launcher's command line. Oracle: Go's ``flag`` syntax and the texts of spec LAUNCHER A2 and G."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from launcher import flags
 from launcher.__main__ import main
-from launcher.errors import FlagError, LauncherError
+from launcher.errors import FlagError, HelpRequestedError, LauncherError
 
 CONTAINER_FLAGS = {
     "executor_type": "container",
@@ -74,7 +77,11 @@ def test_everything_behind_the_double_dash_belongs_to_the_user() -> None:
         (["--nonsense", "1"], "flag provided but not defined: -nonsense"),
         (["--cache_disabled=perhaps"], 'invalid boolean value "perhaps"'),
         (["--run_id"], "flag needs an argument: -run_id"),
-        (["--iteration_index", "one"], 'invalid value "one" for flag -iteration_index'),
+        (["--iteration_index", "one"], 'invalid value "one" for flag -iteration_index: parse error'),
+        (["--iteration_index=9223372036854775808"], "for flag -iteration_index: value out of range"),
+        (["--iteration_index=x", "--iteration_index=1"], 'invalid value "x"'),
+        (["---run_id", "r"], "bad flag syntax: ---run_id"),
+        (["--=r"], "bad flag syntax: --=r"),
     ],
 )
 def test_wrong_flag_ends_with_status_2(
@@ -132,6 +139,54 @@ def test_help_lists_every_flag_wherever_it_is_asked_for(
 
 def test_help_of_the_users_command_is_the_users() -> None:
     assert flags.parse(["--", "echo", "--help"]).command == ("echo", "--help")
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("7", 7), ("+7", 7), ("0x1F", 31), ("010", 8), ("0b1_1", 3), ("-1", None), ("-0x1", None), ("0", 0)],
+)
+def test_index_is_an_integer_of_go(text: str, index: int | None) -> None:
+    assert flags.parse([f"--iteration_index={text}"]).iteration_index == index
+
+
+TEXTS = [flag.name for flag in flags.FLAGS if not flag.boolean and flag.name != "iteration_index"]
+any_text = st.text().filter(lambda text: not text.startswith("@/tmp/argo_arg_"))
+
+
+@given(
+    values=st.dictionaries(st.sampled_from(TEXTS), any_text),
+    joined=st.booleans(),
+    command=st.lists(any_text),
+)
+def test_any_value_and_any_command_arrive_as_they_are(
+    values: dict[str, str], joined: bool, command: list[str]
+) -> None:
+    arguments = []
+    for name, value in values.items():
+        arguments += [f"--{name}={value}"] if joined else [f"--{name}", value]
+    line = flags.parse([*arguments, "--", *command])
+    assert {name: line.values[name] for name in values} == values
+    assert line.given == values.keys()
+    assert list(line.command) == command
+
+
+@given(st.lists(st.text(alphabet="-=hx1t ", max_size=6) | st.sampled_from(["--run_id", "-v", "--copy="])))
+def test_any_command_line_is_parsed_or_refused(arguments: list[str]) -> None:
+    try:
+        command = flags.parse(arguments).command
+    except (FlagError, HelpRequestedError):
+        return
+    assert list(command) == arguments[len(arguments) - len(command) :]
+
+
+def test_moved_argument_may_hold_any_bytes() -> None:
+    moved = Path("/tmp/argo_arg_987654322.txt")
+    moved.write_bytes(b"\xff\x00text")
+    try:
+        (argument,) = flags.parse(["--", f"@{moved}"]).command
+    finally:
+        moved.unlink()
+    assert os.fsencode(argument) == b"\xff\x00text"
 
 
 def test_argument_that_argo_moved_to_a_file_is_read_back() -> None:

@@ -47,6 +47,14 @@ def is_running(process: int) -> bool:
     return "State:\tZ" not in status
 
 
+def until_gone(process: int) -> None:
+    """A killed process needs a moment."""
+    deadline = time.monotonic() + 20
+    while is_running(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 async def test_output_is_complete_however_much_it_is(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +82,7 @@ async def test_daemon_does_not_keep_the_task(start: str, tmp_path: Path) -> None
     if start:
         os.kill(daemon, signal.SIGKILL)
     else:
-        assert not is_running(daemon)
+        await asyncio.to_thread(until_gone, daemon)
 
 
 async def test_signal_does_not_wait_for_what_a_command_left_behind(tmp_path: Path) -> None:
@@ -94,7 +102,8 @@ async def test_stop_reaches_every_process_of_the_command(tmp_path: Path) -> None
     termination.receive("SIGINT")
     with pytest.raises(TerminatedError, match="SIGINT"):
         await running
-    assert not any(is_running(int(pid)) for pid in pids.read_text(encoding="ascii").split())
+    for pid in pids.read_text(encoding="ascii").split():
+        await asyncio.to_thread(until_gone, int(pid))
 
 
 def until_lines(path: Path, count: int) -> None:

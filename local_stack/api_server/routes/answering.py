@@ -42,13 +42,6 @@ def json_response(body: object, *, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
-def prefers_minimal(request: web.Request) -> bool:
-    """Whether the caller can do with a shorter answer (RFC 7240); KFP's own server does not look."""
-    preferences = ",".join(request.headers.getall("Prefer", ())).split(",")
-    wanted = any(preference.strip() == "return=minimal" for preference in preferences)
-    return wanted and not request.app[CONFIG].strict_upstream
-
-
 async def answer_read(request: web.Request, operation: str, service: Service) -> web.Response:
     """Answer with what ``service`` returns from a read-only transaction."""
     request[OPERATION] = operation

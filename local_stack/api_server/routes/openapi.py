@@ -40,6 +40,12 @@ _PREFER: Final[Json] = {
     "description": "return=minimal (RFC 7240): the answer leaves out what grows with a run",
     "schema": {"enum": ["return=minimal"]},
 }
+_PREFER_VIEW: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "description": 'view=child; iteration=N; inputs="a b": the row as a child of that iteration needs it',
+    "schema": {"type": "string", "pattern": r'^view=child(; iteration=[0-9]{1,9})?(; inputs="[^"]*")?$'},
+}
 _UPLOAD_ERROR: Final[Json] = {
     "type": "object",
     "required": ["error_message", "error_details"],
@@ -89,7 +95,8 @@ def _operation(call: Call) -> Json:
             for part in _parts(call.path)
         ]
         + [{"name": name, "in": "query", "schema": schema} for name, schema in call.query.items()]
-        + ([_PREFER] if call.may_be_minimal else []),
+        + ([_PREFER] if call.may_be_minimal else [])
+        + ([_PREFER_VIEW] if call.has_child_view else []),
         "responses": _responses(call.answer, _UPLOAD_ERROR if call.uploads else _STATUS),
     }
     if call.body is not None:

@@ -43,7 +43,10 @@ class UpdateTasksBulkResponse(WireMessage):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One operation. ``query`` maps parameters to their schemas; ``may_be_minimal``: it heeds ``Prefer``."""
+    """One operation. ``query`` maps parameters to their schemas.
+
+    ``may_be_minimal`` and ``has_child_view``: what it heeds in ``Prefer``.
+    """
 
     id: str
     method: str
@@ -53,6 +56,7 @@ class Call:
     query: Mapping[str, Json] = field(default_factory=dict)
     uploads: bool = False
     may_be_minimal: bool = False
+    has_child_view: bool = False
 
 
 TEXT: Final[Json] = {"type": "string"}
@@ -104,6 +108,7 @@ CALLS: Final = (
         path=_TASKS,
         answer=pages.TaskPage,
         query={"parent_id": TEXT, **_TASK_PAGE},
+        may_be_minimal=True,
     ),
     Call(
         id="batch_update_tasks",
@@ -113,7 +118,13 @@ CALLS: Final = (
         answer=UpdateTasksBulkResponse,
         may_be_minimal=True,
     ),
-    Call(id="get_task", method="GET", path=f"{_TASKS}/{{task_id}}", answer=messages.PipelineTask),
+    Call(
+        id="get_task",
+        method="GET",
+        path=f"{_TASKS}/{{task_id}}",
+        answer=messages.PipelineTask,
+        has_child_view=True,
+    ),
     Call(
         id="update_task",
         method="PATCH",

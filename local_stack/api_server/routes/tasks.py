@@ -4,8 +4,9 @@ from aiohttp import web
 
 from kfp_api.messages import PipelineTask
 from local_stack.api_server.requests import FindCachedTaskRequest, UpdateTasksBulkRequest
-from local_stack.api_server.routes.answering import answer_read, answer_write, prefers_minimal
+from local_stack.api_server.routes.answering import answer_read, answer_write
 from local_stack.api_server.routes.decoding import Query, read_message
+from local_stack.api_server.routes.preferences import MINIMAL, applied, child_view, prefers_minimal
 from local_stack.api_server.services import task_updates, tasks
 
 BOUND_RUN_HEADER = "x-kfp-bound-run-id"
@@ -29,7 +30,7 @@ async def update_task(request: web.Request) -> web.Response:
         "update task",
         lambda tx: task_updates.update_task(tx, run_id, task_id, patch, minimal=minimal),
     )
-    return _applied(answer) if minimal else answer
+    return applied(answer, MINIMAL) if minimal else answer
 
 
 async def update_tasks_bulk(request: web.Request) -> web.Response:
@@ -42,18 +43,15 @@ async def update_tasks_bulk(request: web.Request) -> web.Response:
         "update tasks",
         lambda tx: task_updates.update_tasks_bulk(tx, run_id, body.tasks, minimal=minimal),
     )
-    return _applied(answer) if minimal else answer
-
-
-def _applied(answer: web.Response) -> web.Response:
-    answer.headers["Preference-Applied"] = "return=minimal"
-    return answer
+    return applied(answer, MINIMAL) if minimal else answer
 
 
 async def get_task(request: web.Request) -> web.Response:
     """``GET /runs/{run_id}/tasks/{task_id}``."""
     run_id, task_id = request.match_info["run_id"], request.match_info["task_id"]
-    return await answer_read(request, "get task", lambda tx: tasks.get_task(tx, run_id, task_id))
+    view = child_view(request)
+    answer = await answer_read(request, "get task", lambda tx: tasks.get_task(tx, run_id, task_id, view=view))
+    return applied(answer, "view=child") if view is not None else answer
 
 
 async def list_tasks(request: web.Request) -> web.Response:
@@ -61,7 +59,11 @@ async def list_tasks(request: web.Request) -> web.Response:
     query = Query(request)
     parent_id, page = query.text("parent_id"), query.page("order_by")
     run_id = request.match_info["run_id"]
-    return await answer_read(request, "list tasks", lambda tx: tasks.list_tasks(tx, run_id, parent_id, page))
+    minimal = prefers_minimal(request)
+    answer = await answer_read(
+        request, "list tasks", lambda tx: tasks.list_tasks(tx, run_id, parent_id, page, minimal=minimal)
+    )
+    return applied(answer, MINIMAL) if minimal else answer
 
 
 async def find_cached_task(request: web.Request) -> web.Response:

@@ -17,18 +17,21 @@ from local_stack.api_server.services.task_patches import (
     stored_status_metadata,
 )
 from local_stack.api_server.services.terminal_runs import refuse_create_when_terminal
+from local_stack.api_server.storage.child_view import ChildView
 from local_stack.api_server.storage.encoding import json_text, parameter_wire, timestamp, unix_seconds
 from local_stack.api_server.storage.fields import TASKS
 from local_stack.api_server.storage.links import Wire
 from local_stack.api_server.storage.listing import PageRequest, read_page
 from local_stack.api_server.storage.schema import tasks
 from local_stack.api_server.storage.task_rows import (
+    brief_task,
     find_by_logical_key,
     fresh_task,
     hydrated,
     hydrated_task,
     require_parent,
     require_task,
+    task_for_child,
 )
 from local_stack.api_server.storage.transaction import Transaction, new_id
 
@@ -99,8 +102,8 @@ def _first_history(task: PipelineTask, now: int) -> str:
     return json_text(history)
 
 
-def get_task(tx: Transaction, run_id: str, task_id: str) -> Wire:
-    """One task of the run, hydrated.
+def get_task(tx: Transaction, run_id: str, task_id: str, *, view: ChildView | None = None) -> Wire:
+    """One task of the run, hydrated or as a child sees it.
 
     Raises:
         ResourceNotFoundError: there is no such task.
@@ -110,11 +113,15 @@ def get_task(tx: Transaction, run_id: str, task_id: str) -> Wire:
     row = require_task(tx.connection, task_id)
     if row.RunUUID != run_id:
         raise InvalidInputError(f"Task {task_id} does not belong to run {run_id}")
-    return hydrated_task(tx.connection, row)
+    return hydrated_task(tx.connection, row) if view is None else task_for_child(tx.connection, row, view)
 
 
-def list_tasks(tx: Transaction, run_id: str, parent_id: str, request: PageRequest) -> Wire:
+def list_tasks(
+    tx: Transaction, run_id: str, parent_id: str, request: PageRequest, *, minimal: bool = False
+) -> Wire:
     """A page of the run's tasks, or of the direct children of ``parent_id``; an unknown run has none.
+
+    They are hydrated, or if ``minimal`` without all that grows with a run.
 
     Raises:
         ApiError: unknown or foreign parent, bad page, order or filter.
@@ -125,7 +132,8 @@ def list_tasks(tx: Transaction, run_id: str, parent_id: str, request: PageReques
         require_parent(tx.connection, parent_id, run_id, whose="run_id")
         scope.append(tasks.c.ParentTaskUUID == parent_id)
     page = read_page(tx.connection, TASKS, scope=scope, request=request)
-    return page.answer("tasks", hydrated(tx.connection, page.rows))
+    rows = [brief_task(row) for row in page.rows] if minimal else hydrated(tx.connection, page.rows)
+    return page.answer("tasks", rows)
 
 
 def find_cached_task(

@@ -7,10 +7,12 @@ Only the rows asked for are read, never a run's other tasks.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, select
 
 from kfp_api.messages import TaskState, TaskType
 from local_stack.api_server.errors import InvalidInputError, ResourceNotFoundError
+from local_stack.api_server.storage.child_view import ChildView
 from local_stack.api_server.storage.encoding import present, stored_json, timestamp
 from local_stack.api_server.storage.links import Wire, artifact_groups, chunks
 from local_stack.api_server.storage.schema import has_id, tasks
@@ -89,6 +91,14 @@ def brief_task(row: TaskRow) -> Wire:
             "scope_path": row.ScopePath or None,
         }
     )
+
+
+def task_for_child(connection: Connection, row: TaskRow, view: ChildView) -> Wire:
+    """What a child needs of a row: what it is, and its inputs as the child sees them."""
+    groups, _ = artifact_groups(connection, [row.UUID]).get(row.UUID, ([], []))
+    parameters = view.parameters(orjson.loads(row.InputParameters or "[]"))
+    inputs = present({"parameters": parameters, "artifacts": view.artifacts(groups) or None})
+    return {**brief_task(row), "inputs": inputs}
 
 
 def _children(connection: Connection, parents: Sequence[TaskRow]) -> Mapping[str, list[Wire]]:
