@@ -3,6 +3,7 @@
 No label carries a run, task or pipeline name: the number of time series is bounded by the code.
 """
 
+from enum import StrEnum
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +13,17 @@ from driver_plugin.argo.driver_type import DriverType
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 300.0)
+
+
+class CacheOutcome(StrEnum):
+    """Why a task's result comes from the cache or does not, as metrics and logs say it."""
+
+    HIT = "hit"
+    MISS = "miss"
+    DISABLED = "disabled for the pipeline"
+    NOT_ENABLED = "not enabled for the task"
+    LOOKUP_FAILED = "lookup failed"
+    REFUSED = "lookup refused"
 
 
 class Metrics:
@@ -82,6 +94,8 @@ class Metrics:
                 counter.labels(kind)
             for outcome in ("succeeded", "failed", "running"):
                 self.calls.labels(kind, outcome)
+        for decision in CacheOutcome:
+            self.cache_decisions.labels(decision)
 
     def exposition(self) -> bytes:
         """All values in Prometheus's text format."""

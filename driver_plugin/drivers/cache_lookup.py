@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from driver_plugin.drivers.bootstrap import Invocation
 from driver_plugin.drivers.cache import fingerprint
 from driver_plugin.drivers.inputs import TaskInputs
 from driver_plugin.errors import DriverError
+from driver_plugin.metrics import CacheOutcome
 from kfp_api.errors import ApiCredentialError, ApiServerError, ApiUnavailableError, KfpApiError
 from kfp_api.ir.pipeline import ContainerSpec
 from kfp_api.messages import ArtifactTask, InputOutputs, PipelineTask
@@ -20,17 +20,6 @@ class CacheDecision:
 
     fingerprint: str = ""
     hit: PipelineTask | None = None
-
-
-class CacheOutcome(StrEnum):
-    """Why a task's result comes from the cache or does not, as metrics and logs say it."""
-
-    HIT = "hit"
-    MISS = "miss"
-    DISABLED = "disabled for the pipeline"
-    NOT_ENABLED = "not enabled for the task"
-    LOOKUP_FAILED = "lookup failed"
-    REFUSED = "lookup refused"
 
 
 def may_use_cache(work: Invocation, inputs: TaskInputs) -> bool:
