@@ -6,8 +6,9 @@ Two ways to work:
   kfp-driver local up                  an embedded KFP API that stays, for kfp.Client and any KFP tool
 
 Both execute the compiled workflow as Argo would, call the driver service over HTTP, and run every executor
-as a local process. Everything they leave behind is in the data directory: run history, cache, artifacts,
-logs. One command at a time uses a data directory.
+on this machine: as a process, in a sandbox, or in a container of its image (--executor). Everything they
+leave behind is in the data directory: run history, cache, artifacts, logs. One command at a time uses a
+data directory.
 
 A run whose runner was killed is not lost: local up goes on with all of them, local resume with one. What
 had finished is not run again.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from local_stack.data_directory import DEFAULT_NAME
+from local_stack.executor_options import add_executor_options, executor_options
 from local_stack.runner.python_environment import PipInstall
 
 _API_PORT: Final = 8888
@@ -74,6 +76,7 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
             data_directory=arguments.data_dir,
             run_name=arguments.run_name,
             max_pods=arguments.max_pods,
+            executors=executor_options(arguments),
             faults=arguments.faults,
             options=_options(arguments),
         )
@@ -83,13 +86,15 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     from local_stack.local_run import resume_run  # noqa: PLC0415 (keeps --help fast)
 
-    return resume_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods)
+    executors = executor_options(arguments)
+    return resume_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods, executors=executors)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
     from local_stack.local_run import retry_run  # noqa: PLC0415 (keeps --help fast)
 
-    return retry_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods)
+    executors = executor_options(arguments)
+    return retry_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods, executors=executors)
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -101,6 +106,7 @@ def _up(arguments: argparse.Namespace) -> int:
             api_port=arguments.port,
             max_pods=arguments.max_pods,
             max_runs=arguments.max_runs,
+            executors=executor_options(arguments),
             faults=arguments.faults,
             options=_options(arguments),
         )
@@ -253,6 +259,7 @@ def _add_pods(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="executors that run at once, over all runs (default: number of CPUs)",
     )
+    add_executor_options(parser)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,11 @@ class DataDirectory:
         """ConfigMaps by name, one file per key; filled by the user."""
         return self.root / "configmaps"
 
+    @property
+    def claims(self) -> Path:
+        """Volume claims by name, one directory each; made and filled by the user."""
+        return self.root / "volumes"
+
     def run(self, workflow_name: str) -> Path:
         """State of one run: manifest, nodes, pods."""
         return self.root / "runs" / workflow_name

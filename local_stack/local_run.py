@@ -21,6 +21,8 @@ from kfp_api.client import KfpApiClient
 from kfp_api.errors import KfpApiError
 from kfp_api.messages import Run, RuntimeConfig
 from local_stack.data_directory import DataDirectory
+from local_stack.executor_options import ExecutorOptions
+from local_stack.executors import Executors, open_executors
 from local_stack.run_execution import Machine, RunExecution, compile_manifest
 from local_stack.run_outcome import RunOutcome, show_outcome
 from local_stack.run_queue import unfinished_runs
@@ -61,6 +63,7 @@ class RunRequest:
     data_directory: Path
     run_name: str | None = None
     max_pods: int = 1
+    executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     faults: Faults | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
@@ -132,11 +135,24 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
         return await client.get_run((await client.create_run(run)).run_id)
 
     return _run(
-        data, create, screen, max_pods=request.max_pods, options=request.options, faults=request.faults
+        data,
+        create,
+        screen,
+        max_pods=request.max_pods,
+        executors=request.executors,
+        options=request.options,
+        faults=request.faults,
     )
 
 
-def resume_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Screen | None = None) -> int:
+def resume_run(
+    data_directory: Path,
+    run_id: str,
+    *,
+    max_pods: int,
+    executors: ExecutorOptions | None = None,
+    screen: Screen | None = None,
+) -> int:
     """Go on with an interrupted run, the latest one when ``run_id`` is empty; returns the exit code.
 
     Raises:
@@ -152,10 +168,17 @@ def resume_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Scre
             raise NoSuchRunError(f"{which} in {data.root} is unfinished; local retry repeats failed ones")
         return await client.get_run(found[0].run_id)
 
-    return _run(data, find, screen, max_pods=max_pods)
+    return _run(data, find, screen, max_pods=max_pods, executors=executors)
 
 
-def retry_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Screen | None = None) -> int:
+def retry_run(
+    data_directory: Path,
+    run_id: str,
+    *,
+    max_pods: int,
+    executors: ExecutorOptions | None = None,
+    screen: Screen | None = None,
+) -> int:
     """Run the failed parts of a finished run again; returns the exit code.
 
     Raises:
@@ -169,7 +192,8 @@ def retry_run(data_directory: Path, run_id: str, *, max_pods: int, screen: Scree
             raise NoSuchRunError(str(error)) from error
         return await client.get_run(run_id)
 
-    return _run(DataDirectory.at(data_directory), reopen, screen, max_pods=max_pods)
+    data = DataDirectory.at(data_directory)
+    return _run(data, reopen, screen, max_pods=max_pods, executors=executors)
 
 
 def _run(
@@ -178,11 +202,13 @@ def _run(
     screen: Screen | None,
     *,
     max_pods: int,
+    executors: ExecutorOptions | None = None,
     options: RunOptions | None = None,
     faults: Faults | None = None,
 ) -> int:
+    opened = open_executors(executors or ExecutorOptions())
     with data.locked():
-        machine = open_machine(data, max_pods=max_pods, faults=faults)
+        machine = open_machine(data, max_pods=max_pods, executors=opened, faults=faults)
         return asyncio.run(_to_exit_code(machine, open_run, screen or Screen.of(), options or RunOptions()))
 
 
@@ -209,7 +235,12 @@ async def _to_exit_code(
 
 @asynccontextmanager
 async def open_machine(
-    data: DataDirectory, *, max_pods: int, api_port: int = 0, faults: Faults | None = None
+    data: DataDirectory,
+    *,
+    max_pods: int,
+    executors: Executors,
+    api_port: int = 0,
+    faults: Faults | None = None,
 ) -> AsyncIterator[Machine]:
     """Start what runs need: Python environment, reaper, services, client.
 
@@ -219,7 +250,7 @@ async def open_machine(
     python = PythonEnvironment(data.python)
     python.ensure()
     async with AsyncExitStack() as opened:
-        reaper = await opened.enter_async_context(Reaper(data.root))
+        reaper = await opened.enter_async_context(Reaper(data.root, engine=executors.engine))
         stack = await opened.enter_async_context(LocalStack(data, api_port=api_port))
         client = await opened.enter_async_context(KfpApiClient(stack.api_url))
         yield Machine(
@@ -230,6 +261,7 @@ async def open_machine(
             reaper=reaper,
             records=RunRecords(data),
             pod_slots=asyncio.Semaphore(max_pods),
+            executors=executors,
             faults=faults,
         )
 
@@ -245,6 +277,8 @@ async def _execute(
     others = [one async for one in unfinished_runs(machine.client) if one.run_id != run.run_id]
     execution = await RunExecution.open(machine, run, options)
     _introduce(screen, execution, waiting=len(others))
+    if machine.executors.remark:
+        screen.line(screen.paint(machine.executors.remark, "dim"))
     progress = Progress(screen, execution.workflow.name)
     started = datetime.now(UTC)
     interruption.execution = execution

@@ -26,14 +26,16 @@ from kfp_api.messages import Run, RuntimeState, TaskState
 from kfp_api.run_view import RunCache, RunView
 from kfp_api.wire import format_timestamp
 from local_stack.data_directory import DataDirectory
+from local_stack.executors import Executors
 from local_stack.run_record import RunOptions, RunRecord, RunRecords, retries_of
 from local_stack.runner.agent import PluginAgent
 from local_stack.runner.agent_faults import Faults
+from local_stack.runner.container_runtime import Mount, PodSettings
 from local_stack.runner.engine import Engine, Observer
 from local_stack.runner.history import StateDirectory, kept_by_retry
 from local_stack.runner.nodes import Node, Phase
 from local_stack.runner.pod_build import ConfigDirectories
-from local_stack.runner.pod_process import LocalPods, PodSettings
+from local_stack.runner.pod_process import LocalPods
 from local_stack.runner.python_environment import PythonEnvironment
 from local_stack.runner.reaper import Reaper
 from local_stack.runner.workflow import Workflow, load_workflow
@@ -56,6 +58,7 @@ class Machine:
     reaper: Reaper
     records: RunRecords
     pod_slots: asyncio.Semaphore
+    executors: Executors
     faults: Faults | None = None
 
 
@@ -89,7 +92,14 @@ class RunExecution:
         self.state = StateDirectory(machine.data.run(record.workflow_name))
         self.workflow = self._load_workflow(record)
         self.history = self._load_history()
-        self.pods = LocalPods(self.workflow, self._pod_settings(), was_done=self._was_done)
+        self.pods = LocalPods(
+            self.workflow,
+            self._pod_settings(),
+            runtime=machine.executors.runtime,
+            enforcer=machine.executors.enforcer,
+            accelerators=machine.executors.accelerators,
+            was_done=self._was_done,
+        )
         self.engine: Engine | None = None
         self._terminated = run.state is RuntimeState.CANCELING
 
@@ -200,13 +210,30 @@ class RunExecution:
             python=machine.python,
             pip_install=self.record.options.pip_install,
             scratch=machine.reaper.scratch,
+            claims=machine.data.claims,
+            mounts=self._mounts(),
             variables={
                 "KFP_API_URL": machine.stack.api_url,
                 "KFP_LAUNCHER_CONFIG_DIR": str(machine.stack.launcher_config),
-                "KFP_WORKSPACE_PATH": str(self._workspace),
                 **machine.reaper.marks,
             },
         )
+
+    def _mounts(self) -> list[Mount]:
+        """What pods with a file system of their own see of this machine: artifacts under their URIs first."""
+        data, config = self._machine.data, self.run.runtime_config
+        roots, shown = [data.artifacts], [self._machine.stack.launcher_config]
+        if config and config.pipeline_root.startswith("/"):
+            roots.append(Path(config.pipeline_root))
+        if data.secrets.is_dir():
+            shown.append(data.secrets)
+        for root in roots:
+            root.mkdir(parents=True, exist_ok=True)
+        return [
+            *(Mount(root, str(root)) for root in roots),
+            *(Mount(place, str(place), read_only=True) for place in shown),
+            *self._machine.executors.mounts,
+        ]
 
     async def _was_done(self, task_id: str) -> bool:
         """Whether an executor that was cut off had done all of its work; its ancestors then learn of it.

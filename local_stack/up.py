@@ -18,6 +18,8 @@ from driver_plugin.system_logs.ending import ending_of_file
 from driver_plugin.system_logs.redaction import secret_texts
 from kfp_api.messages import Run
 from local_stack.data_directory import DataDirectory
+from local_stack.executor_options import ExecutorOptions
+from local_stack.executors import Executors, open_executors
 from local_stack.local_run import open_machine
 from local_stack.run_execution import RunExecution
 from local_stack.run_outcome import first_failure
@@ -39,6 +41,7 @@ class UpRequest:
     api_port: int
     max_pods: int
     max_runs: int
+    executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     faults: Faults | None = None
     options: RunOptions = field(default_factory=RunOptions)
 
@@ -73,20 +76,26 @@ def serve_stack(request: UpRequest, screen: Screen | None = None) -> int:
     Raises:
         Exception: with ``exit_code`` 2 where the data directory is in use, 1 where a service failed.
     """
+    executors = open_executors(request.executors)
     data = DataDirectory.at(request.data_directory)
     console = screen or Screen.of()
     with data.locked(stays=True):
-        return asyncio.run(_serve(data, request, Screen(console.stream, live=False, colour=console.colour)))
+        lines = Screen(console.stream, live=False, colour=console.colour)
+        return asyncio.run(_serve(data, request, executors, lines))
 
 
-async def _serve(data: DataDirectory, request: UpRequest, screen: Screen) -> int:
+async def _serve(data: DataDirectory, request: UpRequest, executors: Executors, screen: Screen) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     console = _Console(screen)
     ready = ReadyFile(data.services / _READY_FILE)
     async with open_machine(
-        data, max_pods=request.max_pods, api_port=request.api_port, faults=request.faults
+        data,
+        max_pods=request.max_pods,
+        executors=executors,
+        api_port=request.api_port,
+        faults=request.faults,
     ) as machine:
         queue = RunQueue(machine, options=request.options, max_runs=request.max_runs, audience=console)
         serving = asyncio.ensure_future(queue.serve())
@@ -94,6 +103,8 @@ async def _serve(data: DataDirectory, request: UpRequest, screen: Screen) -> int
         stopping = asyncio.ensure_future(stopped.wait())
         ready.write({"pid": os.getpid(), "url": machine.stack.api_url})
         _welcome(screen, machine.stack.api_url, data)
+        if executors.remark:
+            screen.line(screen.paint(f"  {executors.remark}", "dim"))
         try:
             done, _ = await asyncio.wait({serving, keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -7,7 +7,7 @@ node change is announced to the observer.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -78,6 +78,9 @@ class PluginCaller(Protocol):
 
 class PodRunner(Protocol):
     """Executes pods. Cancelling ``run`` stops the pod before the cancellation goes on."""
+
+    def devices(self, request: PodRequest) -> AbstractAsyncContextManager[None]:
+        """Hold what a pod needs besides a slot; raises ``NodeError`` where the machine has not as much."""
 
     async def run(self, request: PodRequest) -> PodResult:
         """Run a pod to its end."""
@@ -353,22 +356,24 @@ class Engine:
         return self.close_node(node, result.phase, result.message)
 
     async def _run_pod(self, node: Node, document: Mapping[str, Any], boundary: Boundary) -> Node:
+        earlier = self._history.get(node.name)
+        request = PodRequest(
+            node=node,
+            template=document,
+            patches=self._patches(node, document),
+            interrupted=earlier is not None and earlier.phase is Phase.RUNNING,
+        )
         async with AsyncExitStack() as held:
-            # The template's limit first: a machine slot must not be held while waiting for it.
+            # The template's limit first: what the machine has must not be held while waiting for it. A slot
+            # comes last, and whoever has one waits for nothing.
             if boundary.slots is not None:
                 await held.enter_async_context(boundary.slots)
             if self._own_slots is not None:
                 await held.enter_async_context(self._own_slots)
+            await held.enter_async_context(self._pods.devices(request))
             await held.enter_async_context(self._pod_slots)
             node.phase, node.started = Phase.RUNNING, datetime.now(UTC)
             self._observer(node)
-            earlier = self._history.get(node.name)
-            request = PodRequest(
-                node=node,
-                template=document,
-                patches=self._patches(node, document),
-                interrupted=earlier is not None and earlier.phase is Phase.RUNNING,
-            )
             result = await self._pods.run(request)
         node.exit_code = result.exit_code
         return self.close_node(node, result.phase, result.message)

@@ -21,6 +21,12 @@ class UnsupportedWorkflowError(RunnerError):
         self.field = field
 
 
+class ExecutorModeError(RunnerError):
+    """Executors cannot run on this machine in the way that was asked for; the text says what to do."""
+
+    exit_code = 2
+
+
 class NodeError(RunnerError):
     """A node cannot be executed: it ends in phase Error with this text."""
 

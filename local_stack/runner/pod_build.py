@@ -197,7 +197,7 @@ def _values_of_source(source: Mapping[str, Any], config: ConfigDirectories) -> I
 
 def _value_from(pod: Pod, variable: str, source: Mapping[str, Any], config: ConfigDirectories) -> str | None:
     if "fieldRef" in source:
-        return _field(pod, source["fieldRef"]["fieldPath"])
+        return field_value(pod, source["fieldRef"]["fieldPath"])
     for field, read, kind in (
         ("secretKeyRef", config.secret, "Secret"),
         ("configMapKeyRef", config.configmap, "ConfigMap"),
@@ -217,7 +217,12 @@ def _value_from(pod: Pod, variable: str, source: Mapping[str, Any], config: Conf
     )
 
 
-def _field(pod: Pod, path: str) -> str:
+def field_value(pod: Pod, path: str) -> str:
+    """A field of the pod, as the downward API gives it.
+
+    Raises:
+        NodeError: the field is unknown.
+    """
     entry = _METADATA_ENTRY.fullmatch(path)
     if entry:
         values = pod.labels if entry[1] == "labels" else pod.annotations

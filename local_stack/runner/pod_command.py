@@ -1,8 +1,8 @@
 """From a built pod to the command that runs on this machine, or the reason why it cannot run here.
 
 Rules of spec LAUNCHER E5.2 and E5.3. The launcher's binary is replaced by this project's launcher;
-containers and volumes that only a cluster
-can provide are refused by name, since leaving them out would run something else than what was asked for.
+containers and volumes that cannot be provided are refused by name, since leaving them out would run
+something else than what was asked for.
 """
 
 import shutil
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from local_stack.runner.errors import NodeError
 from local_stack.runner.pod_build import MAIN, Pod, expand
@@ -36,30 +36,63 @@ _PROVIDED_MOUNTS: Final = frozenset(
 
 @dataclass(frozen=True)
 class LocalCommand:
-    """What to execute.
+    """What to execute: ``user``, by way of ``launcher`` where a launcher runs it.
 
     ``missing`` names a user command that this machine does not have, ``task_id`` the task row that a
     launcher works for.
     """
 
-    argv: tuple[str, ...]
-    is_launcher: bool
+    user: tuple[str, ...]
+    launcher: tuple[str, ...] = ()
     missing: str = ""
     task_id: str = ""
 
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The whole command line."""
+        return (*self.launcher, *self.user)
 
-def check_runnable(pod: Pod, *, workspace: Path) -> None:
-    """Refuse what a local process cannot provide.
+    @property
+    def is_launcher(self) -> bool:
+        """Whether a launcher runs it."""
+        return bool(self.launcher)
+
+
+def check_containers(pod: Pod, *, how: str, init_containers: bool = False) -> None:
+    """Refuse containers beside main, and init containers unless the runtime runs them.
 
     Raises:
-        NodeError: names the container or the volume.
+        NodeError: names the container, and ``how`` executors run.
     """
-    for container in pod.spec.get("initContainers") or ():
-        if container["name"] != _LAUNCHER_INIT:
-            raise NodeError(f'init container "{container["name"]}" cannot run as a local process')
+    for container in user_init_containers(pod):
+        if not init_containers:
+            raise NodeError(f'init container "{container["name"]}" cannot run: executors are {how}')
     for container in pod.spec["containers"]:
         if container["name"] != MAIN:
-            raise NodeError(f'container "{container["name"]}" cannot run beside main as a local process')
+            raise NodeError(f'container "{container["name"]}" cannot run beside main: executors are {how}')
+
+
+def user_init_containers(pod: Pod) -> list[Mapping[str, Any]]:
+    """The init containers but the launcher's, whose work is done already."""
+    return [one for one in pod.spec.get("initContainers") or () if one["name"] != _LAUNCHER_INIT]
+
+
+def is_importer(pod: Pod) -> bool:
+    """Whether the pod is a launcher without a user command."""
+    argv = container_command(pod.main, {})
+    return (
+        bool(argv)
+        and PurePosixPath(argv[0]).name in _LAUNCHER_BINARIES
+        and (_flag(argv[1:], "executor_type") == "importer")
+    )
+
+
+def check_volumes(pod: Pod, *, workspace: Path) -> None:
+    """Refuse volumes where nothing can be mounted.
+
+    Raises:
+        NodeError: names the volume.
+    """
     volumes = {volume["name"]: volume for volume in pod.spec.get("volumes") or ()}
     for mount in pod.main.get("volumeMounts") or ():
         path = mount["mountPath"]
@@ -71,8 +104,14 @@ def check_runnable(pod: Pod, *, workspace: Path) -> None:
             continue
         raise NodeError(
             f'volume "{mount["name"]}" ({source}) cannot be mounted at {path}: '
-            "executors run as local processes"
+            "executors are local processes; use --executor sandbox or --executor container"
         )
+
+
+def container_command(container: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Command and arguments of a container, with ``$(VAR)`` expanded; empty where the image decides."""
+    parts = (*(container.get("command") or ()), *(container.get("args") or ()))
+    return [expand(str(part), environment) for part in parts]
 
 
 def local_command(
@@ -80,6 +119,8 @@ def local_command(
     environment: Mapping[str, str],
     *,
     prepare: Callable[[Sequence[str]], Sequence[str]] = list,
+    launcher: Sequence[str] = LAUNCHER,
+    anything_exists: bool = False,
 ) -> LocalCommand:
     """The command of the pod's main container.
 
@@ -87,45 +128,42 @@ def local_command(
         pod: the built pod.
         environment: its complete environment; ``PATH`` finds the user command.
         prepare: changes the user command before it starts.
+        launcher: how this project's launcher is started.
+        anything_exists: commands are looked for where we cannot see them.
 
     Raises:
         NodeError: the container has no command.
     """
-    main = pod.main
-    argv = [
-        expand(str(part), environment) for part in (*(main.get("command") or ()), *(main.get("args") or ()))
-    ]
+    argv = container_command(pod.main, environment)
     if not argv:
         raise NodeError(
-            f"container main has no command: the image's own entrypoint ({main.get('image', 'no image')}) "
-            "is not known to local processes"
+            "container main has no command, and the entrypoint of its image "
+            f"({pod.main.get('image', 'no image')}) is not known: executors are not run in containers"
         )
-    if PurePosixPath(argv[0]).name not in _LAUNCHER_BINARIES:
-        return _with_missing([*prepare(argv)], (), environment)
-    flags, user_command = _split_launcher_arguments(argv[1:])
-    return _with_missing([*prepare(user_command)], (*LAUNCHER, *flags), environment)
-
-
-def _with_missing(
-    command: Sequence[str], launcher: Sequence[str], environment: Mapping[str, str]
-) -> LocalCommand:
-    found = not command or shutil.which(command[0], path=environment.get("PATH")) is not None
+    flags: list[str] = []
+    if PurePosixPath(argv[0]).name in _LAUNCHER_BINARIES:
+        flags, argv = _split_launcher_arguments(argv[1:])
+        flags = [*launcher, *flags]
+    command = tuple(prepare(argv))
+    found = (
+        anything_exists or not command or shutil.which(command[0], path=environment.get("PATH")) is not None
+    )
     return LocalCommand(
-        argv=(*launcher, *command),
-        is_launcher=bool(launcher),
+        user=command,
+        launcher=tuple(flags),
         missing="" if found else command[0],
-        task_id=_flag(launcher, "task_id"),
+        task_id=_flag(flags[len(launcher) :], "task_id"),
     )
 
 
-def _flag(launcher: Sequence[str], name: str) -> str:
+def _flag(arguments: Sequence[str], name: str) -> str:
     """Value of a flag of the launcher's; empty when it is not given."""
-    position = len(LAUNCHER)
-    while position < len(launcher) and launcher[position] != "--":
-        flag, equals, value = launcher[position].partition("=")
+    position = 0
+    while position < len(arguments) and arguments[position] != "--":
+        flag, equals, value = arguments[position].partition("=")
         position += 1 if equals else 2
         if flag.lstrip("-") == name:
-            return value if equals else launcher[position - 1]
+            return value if equals else arguments[position - 1]
     return ""
 
 

@@ -15,6 +15,11 @@ def kill_tree(root: int) -> None:
         send(process, signal.SIGKILL)
 
 
+def children(parent: int) -> list[int]:
+    """Ids of the processes that ``parent`` started, and of orphans that it got."""
+    return [process for process in _processes() if _parent(process) == parent]
+
+
 def marked(variable: str, value: str) -> list[int]:
     """Ids of the other processes whose environment has ``variable=value``."""
     mark = f"{variable}={value}".encode()

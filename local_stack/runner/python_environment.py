@@ -111,7 +111,7 @@ class PythonEnvironment:
         script = pip_wrapper(command)
         if script is None:
             return list(command)
-        rest = list(command[_WRAPPER_LENGTH:])
+        rest = without_pip_wrapper(command)
         if mode is PipInstall.NEVER:
             return rest
         installs = [match.group("arguments") for match in _PIP_INSTALL.finditer(script)]
@@ -125,6 +125,12 @@ class PythonEnvironment:
         if "-m venv" in script:
             return list(command)
         return ["sh", "-c", " && ".join([*missing, _WRAPPER_END]), *rest]
+
+    def is_changed_by(self, command: Sequence[str]) -> bool:
+        """Whether a prepared command installs packages."""
+        return any(
+            _PIP_INSTALL.search(part) or str(self._installer.absolute()) in part for part in command[:3]
+        )
 
     def _step(self, arguments: str, mode: PipInstall) -> str | None:
         """One ``pip install`` reduced to what is missing, as a shell command; ``None`` when nothing is."""
@@ -174,6 +180,11 @@ def pip_wrapper(command: Sequence[str]) -> str | None:
     if not script.rstrip().endswith(_WRAPPER_END) or "pip install" not in script:
         return None
     return script
+
+
+def without_pip_wrapper(command: Sequence[str]) -> list[str]:
+    """A user command without the SDK's leading wrapper, which installs packages."""
+    return list(command if pip_wrapper(command) is None else command[_WRAPPER_LENGTH:])
 
 
 def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -2,8 +2,8 @@
 
 A death signal reaches direct children only; executors start processes of their own. The reaper is one
 small process per runner that waits for its standard input to close, which the kernel does whenever and
-however the runner ends. Then it stops every process that carries the runner's mark in its environment
-and removes the runner's scratch directory.
+however the runner ends. Then it stops every process that carries the runner's mark in its environment,
+removes the containers that are labelled with it, and removes the runner's scratch directory.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from local_stack.runner.container_engine import remove_labelled
 from local_stack.runner.processes import kill_marked, marked, send
 
 RUNNER_MARK: Final = "KFP_LOCAL_RUNNER"
 PLACE_MARK: Final = "KFP_LOCAL_DATA"
 GRACE: Final = 5.0
 _POLL: Final = 0.05
-_ARGUMENTS: Final = 4
+_ARGUMENTS: Final = 5
 
 
 class Reaper:
@@ -35,10 +36,12 @@ class Reaper:
 
     scratch: Path
 
-    def __init__(self, place: Path, *, grace_seconds: float = GRACE) -> None:
+    def __init__(self, place: Path, *, grace_seconds: float = GRACE, engine: str = "") -> None:
+        """Prepare; ``engine`` is the command of the container engine that runs executors, if one does."""
         self._place = place
         self._mark = secrets.token_hex(8)
         self._grace = grace_seconds
+        self._engine = engine
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -49,6 +52,9 @@ class Reaper:
     async def __aenter__(self) -> Self:
         # The reaper of a runner that was just killed gives executors seconds that we do not have.
         kill_marked(PLACE_MARK, str(self._place))
+        if self._engine:
+            label = f"{PLACE_MARK}={self._place}"
+            await asyncio.to_thread(remove_labelled, self._engine, label)
         self.scratch = Path(tempfile.mkdtemp(prefix="kfp-"))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -57,6 +63,7 @@ class Reaper:
             self._mark,
             str(self._grace),
             str(self.scratch),
+            self._engine,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -73,7 +80,7 @@ class Reaper:
         await self._process.wait()
 
 
-def main(mark: str, grace_seconds: float, scratch: Path) -> None:
+def main(mark: str, grace_seconds: float, scratch: Path, engine: str) -> None:
     """Wait for the runner's end, then stop (SIGTERM, later SIGKILL) and remove what it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -84,9 +91,11 @@ def main(mark: str, grace_seconds: float, scratch: Path) -> None:
     while marked(RUNNER_MARK, mark) and time.monotonic() < end:
         time.sleep(_POLL)
     kill_marked(RUNNER_MARK, mark)
+    if engine:
+        remove_labelled(engine, f"{RUNNER_MARK}={mark}")
     shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    assert len(sys.argv) == _ARGUMENTS, "usage: reaper MARK GRACE_SECONDS SCRATCH"
-    main(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]))
+    assert len(sys.argv) == _ARGUMENTS, "usage: reaper MARK GRACE_SECONDS SCRATCH ENGINE"
+    main(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -20,8 +20,9 @@ from launcher.termination import Termination
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.nodes import Phase
 from local_stack.runner.pod_build import build_pod
-from local_stack.runner.pod_command import LAUNCHER, local_command
+from local_stack.runner.pod_command import LAUNCHER
 from local_stack.runner.pod_process import LocalPods
+from local_stack.runner.runtime_process import ProcessRuntime
 
 _ONE_AT_A_TIME = threading.Lock()
 _INPUT, _FUNCTION = "--executor_input", "--function_to_execute"
@@ -66,8 +67,9 @@ class InProcessPods(LocalPods):
 
     async def run(self, request: PodRequest) -> PodResult:
         pod = build_pod(self._workflow, request)
-        environment = self._environment(pod, self._prepare_directory(request.node, pod))
-        command = local_command(pod, environment, prepare=self._prepare_user_command)
+        runtime, directory = ProcessRuntime(), self._prepare_directory(request.node, pod)
+        environment = self._environment(pod, directory, runtime)
+        command = runtime.command(pod, environment, self._settings)
         line = flags.parse(command.argv[len(LAUNCHER) :])
         status = await _run_task(line, self.client, environment, "", Termination())
         if status:

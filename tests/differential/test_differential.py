@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from kfp_api.messages import PipelineTask, Run, RuntimeState, TaskState
 from local_stack import run_execution
 from local_stack.data_directory import DataDirectory
+from local_stack.executors import Executors
 from local_stack.local_run import open_machine
 from local_stack.run_execution import Machine, RunExecution
 from local_stack.run_record import RunOptions
@@ -106,7 +107,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    opening = open_machine(DataDirectory.at(directory / "data"), max_pods=16)
+    opening = open_machine(DataDirectory.at(directory / "data"), max_pods=16, executors=Executors())
     machine = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result(timeout=60)
     InProcessPods.client = machine.client
     kfp.local.init(

@@ -61,6 +61,11 @@ class ScriptedPods:
     block: bool = False
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @asynccontextmanager
+    async def devices(self, request: PodRequest) -> AsyncIterator[None]:
+        del request
+        yield
+
     async def run(self, request: PodRequest) -> PodResult:
         self.requests.append(request)
         self.running += 1

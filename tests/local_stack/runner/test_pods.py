@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from local_stack.runner.container_runtime import PodSettings
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.errors import NodeError
 from local_stack.runner.nodes import Node, NodeType, Phase, node_id
 from local_stack.runner.pod_build import ConfigDirectories, build_pod, container_environment, expand
-from local_stack.runner.pod_command import LAUNCHER, check_runnable, local_command
-from local_stack.runner.pod_process import LocalPods, PodSettings
+from local_stack.runner.pod_command import LAUNCHER, local_command
+from local_stack.runner.pod_process import LocalPods
 from local_stack.runner.reaper import Reaper
+from local_stack.runner.runtime_process import ProcessRuntime
 from local_stack.runner.workflow import load_workflow
 
 
@@ -205,8 +207,9 @@ def test_what_only_a_cluster_can_provide_is_refused_by_name(
         "volumes": [{"name": "gcs-scratch", "emptyDir": {}}],
     }
     pod = build_pod(_workflow(), _request({"image": "x"}, patch, **base))
+    settings = PodSettings(directory=tmp_path, workspace=tmp_path, config=_config(tmp_path))
     with pytest.raises(NodeError) as caught:
-        check_runnable(pod, workspace=tmp_path)
+        ProcessRuntime().admit(pod, settings)
     assert named in str(caught.value)
 
 
