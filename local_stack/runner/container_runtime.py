@@ -129,8 +129,8 @@ class ContainerRuntime(Protocol):
             NodeError: a volume cannot be mounted.
         """
 
-    def send(self, process: int, number: signal.Signals) -> None:
-        """Signal the container that runs as ``process``."""
+    async def stop(self, pod: Pod, process: int) -> None:
+        """Send SIGTERM to the container that runs as ``process``."""
 
     async def reason(self, pod: Pod, status: int) -> str:
         """Why a container failed, where its exit status does not tell; else an empty text."""

@@ -34,6 +34,11 @@ class PodLimits:
         """How a task that met its memory limit ended, in Kubernetes' word."""
         return f"OOMKilled: memory limit {self.memory_text}"
 
+    @property
+    def in_force(self) -> str:
+        """What to say of a failure of which nobody knows whether the memory limit was the reason."""
+        return "" if self.memory is None else f"Error: memory limit {self.memory_text} was in force"
+
 
 def pod_limits(container: Mapping[str, Any]) -> PodLimits | None:
     """The limits of a container; ``None`` when it has none.
@@ -172,9 +177,7 @@ class AddressSpaceEnforcement:
 
     def reason(self) -> str:
         """Allocations fail, and what then happens is up to the program: the limit may be why it failed."""
-        if self.limits.memory is None:
-            return ""
-        return f"Error below the memory limit {self.limits.memory_text} (as address space)"
+        return self.limits.in_force and f"{self.limits.in_force} as address space"
 
     async def close(self) -> None:
         """Nothing is left."""

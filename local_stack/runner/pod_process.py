@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -135,7 +134,7 @@ class LocalPods:
                 with self.log_file(pod.name).open("ab") as log:
                     process = await _start(step, log)
                 self.started += step.container == MAIN
-                status = await self._wait(process, runtime)
+                status = await self._wait(process, runtime, pod)
                 if status:
                     reason = await runtime.reason(pod, status)
                     if enforcement is not None and step.container == MAIN:
@@ -192,17 +191,17 @@ class LocalPods:
         name.symlink_to(place.absolute(), target_is_directory=True)
         return name
 
-    async def _wait(self, process: asyncio.subprocess.Process, runtime: ContainerRuntime) -> int:
+    async def _wait(self, process: asyncio.subprocess.Process, runtime: ContainerRuntime, pod: Pod) -> int:
         try:
             return await process.wait()
         except asyncio.CancelledError:
-            await self._stop(process, runtime)
+            await self._stop(process, runtime, pod)
             raise
 
-    async def _stop(self, process: asyncio.subprocess.Process, runtime: ContainerRuntime) -> None:
+    async def _stop(self, process: asyncio.subprocess.Process, runtime: ContainerRuntime, pod: Pod) -> None:
         """SIGTERM, then after the grace period SIGKILL for everything below the process."""
         if not self._hurry.is_set():
-            runtime.send(process.pid, signal.SIGTERM)
+            await runtime.stop(pod, process.pid)
         ended = asyncio.ensure_future(process.wait())
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({ended, hurry}, timeout=self._settings.grace, return_when=asyncio.FIRST_COMPLETED)

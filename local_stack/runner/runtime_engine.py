@@ -153,19 +153,25 @@ class EngineRuntime:
             death_signal=signal.SIGTERM,
         )
 
-    def send(self, process: int, number: signal.Signals) -> None:
-        """Signal the engine's client, which passes it on."""
-        send(process, number)
+    async def stop(self, pod: Pod, process: int) -> None:
+        """Signal the container; its client passes signals on only once it is up, so it is not asked."""
+        names = [_container_name(pod, one["name"]) for one in (*user_init_containers(pod), pod.main)]
+        killed = [await self._ask("kill", "--signal", "TERM", name) for name in names]
+        if not any(killed):
+            send(process, signal.SIGTERM)
 
     async def reason(self, pod: Pod, status: int) -> str:
-        """Whether the engine failed, or the kernel ended the container for its memory."""
-        limits = pod_limits(pod.main)
-        if self._enforce_limits and limits is not None and await self._was_out_of_memory(pod):
-            return limits.out_of_memory
+        """Whether the engine failed, or the container met its memory limit.
+
+        Engines see that the kernel ended a process for its memory in some versions and some set-ups only.
+        """
         if status == _ENGINE_FAILED:
             image = self._engine.image(str(pod.main["image"]))
             return f"Error: {self._engine.name} did not run image {image}, the task's log says why"
-        return ""
+        limits = pod_limits(pod.main)
+        if not self._enforce_limits or limits is None:
+            return ""
+        return limits.out_of_memory if await self._was_out_of_memory(pod) else limits.in_force
 
     async def remove(self, pod: Pod) -> None:
         """Remove the pod's containers, whatever state they are in."""

@@ -86,9 +86,10 @@ class ProcessRuntime:
             )
         ]
 
-    def send(self, process: int, number: signal.Signals) -> None:
+    async def stop(self, pod: Pod, process: int) -> None:
         """Signal the process."""
-        send(process, number)
+        del pod
+        send(process, signal.SIGTERM)
 
     async def reason(self, pod: Pod, status: int) -> str:
         """The exit status is the command's own."""

@@ -132,11 +132,12 @@ class SandboxRuntime:
             )
         ]
 
-    def send(self, process: int, number: signal.Signals) -> None:
+    async def stop(self, pod: Pod, process: int) -> None:
         """Signal the command: it is below ``bwrap`` and below the first process of its namespace."""
+        del pod
         commands = [command for first in children(process) for command in children(first)]
         for command in commands or [process]:
-            send(command, number)
+            send(command, signal.SIGTERM)
 
     async def reason(self, pod: Pod, status: int) -> str:
         """``bwrap`` ends with the status of the command."""

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.executor_modes import container_mode, each_mode, mode, mounting, sandbox_mode
+
+__all__ = ["container_mode", "each_mode", "mode", "mounting", "sandbox_mode"]
 PROJECT = Path(__file__).parents[2]
 KFP_DRIVER = (sys.executable, "-m", "driver_plugin.cli")
 SECONDS = 240

@@ -8,57 +8,20 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_stack.runner.container_runtime import PodSettings
-from local_stack.runner.engine import PodRequest, PodResult
+from local_stack.runner.engine import PodResult
 from local_stack.runner.errors import NodeError
-from local_stack.runner.nodes import Node, NodeType, Phase, node_id
-from local_stack.runner.pod_build import ConfigDirectories, build_pod, container_environment, expand
+from local_stack.runner.nodes import Phase
+from local_stack.runner.pod_build import build_pod, container_environment, expand
 from local_stack.runner.pod_command import LAUNCHER, local_command
-from local_stack.runner.pod_process import LocalPods
 from local_stack.runner.reaper import Reaper
 from local_stack.runner.runtime_process import ProcessRuntime
-from local_stack.runner.workflow import load_workflow
-
-
-def _request(
-    container: Mapping[str, Any], patch: Mapping[str, Any] | None = None, **template: Any
-) -> PodRequest:
-    name = "w.root.train.executor"
-    node = Node(id=node_id("w", name), name=name, type=NodeType.POD, template="impl")
-    patches = () if patch is None else (json.dumps(patch),)
-    return PodRequest(
-        node=node, template={"name": "impl", "container": container, **template}, patches=patches
-    )
-
-
-def _workflow(**spec: Any) -> Any:
-    template = {"name": "impl", "container": {"image": "x", "command": ["x"]}}
-    return load_workflow(
-        {
-            "metadata": {"name": "w", "namespace": "ns"},
-            "spec": {"entrypoint": "impl", "templates": [template], **spec},
-        },
-        run_id="R",
-    )
-
-
-def _config(tmp_path: Path) -> ConfigDirectories:
-    return ConfigDirectories(tmp_path / "secrets", tmp_path / "configmaps")
-
-
-def _pods(tmp_path: Path, **settings: Any) -> LocalPods:
-    return LocalPods(
-        _workflow(),
-        PodSettings(
-            directory=tmp_path / "pods", workspace=tmp_path / "ws", config=_config(tmp_path), **settings
-        ),
-    )
+from tests.local_stack.runner.pods import any_workflow, config_in, local_pods, pod_request
 
 
 def _python(code: str) -> dict[str, Any]:
@@ -88,8 +51,8 @@ def test_variables_expand_as_the_kubelet_does(text: str, expected: str) -> None:
 
 
 def test_a_pod_has_argos_labels_and_annotations_and_its_nodes_id_as_name() -> None:
-    workflow = _workflow(podMetadata={"labels": {"a": "w", "b": "w"}})
-    request = _request({"image": "x"}, metadata={"labels": {"b": "t"}, "annotations": {"c": "t"}})
+    workflow = any_workflow(podMetadata={"labels": {"a": "w", "b": "w"}})
+    request = pod_request({"image": "x"}, metadata={"labels": {"b": "t"}, "annotations": {"c": "t"}})
     pod = build_pod(workflow, request)
     assert pod.name == request.node.id
     assert pod.labels == {"a": "w", "b": "t", "workflows.argoproj.io/workflow": "w"}
@@ -102,13 +65,14 @@ def test_a_pod_has_argos_labels_and_annotations_and_its_nodes_id_as_name() -> No
 
 def test_the_unnamed_container_is_main_before_it_is_patched() -> None:
     pod = build_pod(
-        _workflow(), _request({"name": "", "image": "x"}, {"containers": [{"name": "main", "image": "y"}]})
+        any_workflow(),
+        pod_request({"name": "", "image": "x"}, {"containers": [{"name": "main", "image": "y"}]}),
     )
     assert [(one["name"], one["image"]) for one in pod.spec["containers"]] == [("main", "y")]
 
 
 def test_environment_comes_from_sources_then_variables_in_order(tmp_path: Path) -> None:
-    config = _config(tmp_path)
+    config = config_in(tmp_path)
     for directory, name, key, value in (
         (config.configmaps, "cm", "FROM_MAP", "m"),
         (config.secrets, "sec", "key", "s3cret"),
@@ -135,7 +99,7 @@ def test_environment_comes_from_sources_then_variables_in_order(tmp_path: Path) 
             {"name": "O", "valueFrom": {"secretKeyRef": {"name": "no", "key": "k", "optional": True}}},
         ],
     }
-    pod = build_pod(_workflow(), _request({"image": "x"}))
+    pod = build_pod(any_workflow(), pod_request({"image": "x"}))
     assert container_environment(pod, container, config) == {
         "P_FROM_MAP": "m",
         "A": "1",
@@ -148,12 +112,12 @@ def test_environment_comes_from_sources_then_variables_in_order(tmp_path: Path) 
 
 
 def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
-    pod = build_pod(_workflow(), _request({"image": "x"}))
+    pod = build_pod(any_workflow(), pod_request({"image": "x"}))
     container = {"env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}]}
     with pytest.raises(
         NodeError, match=r'Secret "n" has no key "k"; put its value into the file .*/secrets/n/k'
     ):
-        container_environment(pod, container, _config(tmp_path))
+        container_environment(pod, container, config_in(tmp_path))
 
 
 def test_the_launcher_binary_is_replaced_and_references_expanded() -> None:
@@ -170,7 +134,7 @@ def test_the_launcher_binary_is_replaced_and_references_expanded() -> None:
         ],
         "args": ["sh", "-c", "a$$b"],
     }
-    pod = build_pod(_workflow(), _request({"image": "x"}, {"containers": [main]}))
+    pod = build_pod(any_workflow(), pod_request({"image": "x"}, {"containers": [main]}))
     command = local_command(pod, {"KFP_POD_NAME": "n", "PATH": os.defpath})
     assert command.is_launcher
     assert command.argv == (
@@ -180,7 +144,7 @@ def test_the_launcher_binary_is_replaced_and_references_expanded() -> None:
 
 def test_an_importer_is_the_launcher_without_a_user_command() -> None:
     pod = build_pod(
-        _workflow(), _request({"command": ["launcher-v2"], "args": ["--executor_type", "importer"]})
+        any_workflow(), pod_request({"command": ["launcher-v2"], "args": ["--executor_type", "importer"]})
     )
     assert local_command(pod, {}).argv == (*LAUNCHER, "--executor_type", "importer")
 
@@ -202,12 +166,12 @@ def test_an_importer_is_the_launcher_without_a_user_command() -> None:
 def test_what_only_a_cluster_can_provide_is_refused_by_name(
     patch: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
-    base = {
+    base: dict[str, Any] = {
         "initContainers": [{"name": "kfp-launcher"}],
         "volumes": [{"name": "gcs-scratch", "emptyDir": {}}],
     }
-    pod = build_pod(_workflow(), _request({"image": "x"}, patch, **base))
-    settings = PodSettings(directory=tmp_path, workspace=tmp_path, config=_config(tmp_path))
+    pod = build_pod(any_workflow(), pod_request({"image": "x"}, patch, **base))
+    settings = PodSettings(directory=tmp_path, workspace=tmp_path, config=config_in(tmp_path))
     with pytest.raises(NodeError) as caught:
         ProcessRuntime().admit(pod, settings)
     assert named in str(caught.value)
@@ -217,8 +181,8 @@ def test_what_only_a_cluster_can_provide_is_refused_by_name(
 
 
 async def test_a_pod_that_exits_with_zero_succeeds_and_its_output_is_kept(tmp_path: Path) -> None:
-    pods = _pods(tmp_path)
-    request = _request(_python("import sys; print('out'); print('err', file=sys.stderr)"))
+    pods = local_pods(tmp_path)
+    request = pod_request(_python("import sys; print('out'); print('err', file=sys.stderr)"))
     assert await pods.run(request) == PodResult(phase=Phase.SUCCEEDED, exit_code=0)
     assert pods.log_file(request.node.id).read_text() == "out\nerr\n"
     assert pods.started == 1
@@ -229,14 +193,14 @@ async def test_a_pod_that_exits_with_zero_succeeds_and_its_output_is_kept(tmp_pa
     [("import sys; sys.exit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)],
 )
 async def test_another_exit_code_fails_with_argos_message(tmp_path: Path, code: str, exit_code: int) -> None:
-    result = await _pods(tmp_path).run(_request(_python(code)))
+    result = await local_pods(tmp_path).run(pod_request(_python(code)))
     assert result == PodResult(
         phase=Phase.FAILED, message=f"main: Error (exit code {exit_code})", exit_code=exit_code
     )
 
 
 async def test_a_command_that_does_not_exist_names_task_and_command(tmp_path: Path) -> None:
-    result = await _pods(tmp_path).run(_request({"image": "img:1", "command": ["no-such-tool"]}))
+    result = await local_pods(tmp_path).run(pod_request({"image": "img:1", "command": ["no-such-tool"]}))
     assert result.phase is Phase.ERROR
     assert 'task "train": command "no-such-tool" not found' in result.message
     assert "img:1" in result.message
@@ -247,9 +211,9 @@ async def test_a_pod_sees_its_own_environment_and_little_of_ours(
 ) -> None:
     monkeypatch.setenv("UNRELATED", "1")
     monkeypatch.setenv("AWS_REGION", "r")
-    pods = _pods(tmp_path, variables={"KFP_API_URL": "http://api"})
+    pods = local_pods(tmp_path, variables={"KFP_API_URL": "http://api"})
     container = _python("import json, os; print(json.dumps(dict(os.environ, cwd=os.getcwd())))")
-    request = _request(container | {"env": [{"name": "X", "value": "$(KFP_POD)"}]})
+    request = pod_request(container | {"env": [{"name": "X", "value": "$(KFP_POD)"}]})
     await pods.run(request)
     seen = json.loads(pods.log_file(request.node.id).read_text())
     directory = tmp_path / "pods" / request.node.id
@@ -265,8 +229,10 @@ async def test_a_pod_sees_its_own_environment_and_little_of_ours(
 
 
 async def test_concurrent_pods_have_separate_directories(tmp_path: Path) -> None:
-    pods = _pods(tmp_path)
-    requests = [_request(_python("import os; print(os.environ['KFP_LOCAL_OUTPUTS_DIR'])")) for _ in range(2)]
+    pods = local_pods(tmp_path)
+    requests = [
+        pod_request(_python("import os; print(os.environ['KFP_LOCAL_OUTPUTS_DIR'])")) for _ in range(2)
+    ]
     requests[1].node.id = "w-2"
     await asyncio.gather(*(pods.run(request) for request in requests))
     assert len({pods.log_file(request.node.id).read_text() for request in requests}) == 2
@@ -301,17 +267,17 @@ async def _gone(process: int) -> None:
 
 
 async def test_what_a_finished_pod_left_running_is_killed(tmp_path: Path) -> None:
-    pods = _pods(tmp_path)
-    request = _request(_python(_CHILDREN))
+    pods = local_pods(tmp_path)
+    request = pod_request(_python(_CHILDREN))
     await pods.run(request)
     await _gone(int(pods.log_file(request.node.id).read_text()))
 
 
 @pytest.mark.parametrize("ignores_sigterm", [False, True])
 async def test_cancelling_a_pod_leaves_no_process(tmp_path: Path, *, ignores_sigterm: bool) -> None:
-    pods = _pods(tmp_path, grace=0.2)
+    pods = local_pods(tmp_path, grace=0.2)
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if ignores_sigterm else ""
-    request = _request(_python(ignore + textwrap.dedent(_CHILDREN) + "time.sleep(600)"))
+    request = pod_request(_python(ignore + textwrap.dedent(_CHILDREN) + "time.sleep(600)"))
     running = asyncio.ensure_future(pods.run(request))
     await _started(tmp_path / "pods" / request.node.id)
     running.cancel()
@@ -324,11 +290,12 @@ async def test_a_pod_dies_with_the_runner_however_that_dies(tmp_path: Path) -> N
     script = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
-        from tests.local_stack.runner.test_pods import _pods, _python, _request
+        from tests.local_stack.runner.pods import local_pods, pod_request
+        from tests.local_stack.runner.test_pods import _python
         code = "import os, time; print(os.getpid(), flush=True); open('ready', 'w').close(); time.sleep(600)"
-        asyncio.run(_pods(Path({str(tmp_path)!r})).run(_request(_python(code))))
+        asyncio.run(local_pods(Path({str(tmp_path)!r})).run(pod_request(_python(code))))
     """)
-    request = _request({"image": "x"})
+    request = pod_request({"image": "x"})
     runner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL
     )
@@ -345,16 +312,17 @@ async def test_what_pods_started_dies_with_the_runner_even_when_it_ignores_sigte
         import asyncio, sys
         from pathlib import Path
         from local_stack.runner.reaper import Reaper
-        from tests.local_stack.runner.test_pods import _CHILDREN, _pods, _python, _request
+        from tests.local_stack.runner.pods import local_pods, pod_request
+        from tests.local_stack.runner.test_pods import _CHILDREN, _python
         from textwrap import dedent
         code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n" + dedent(_CHILDREN)
         async def main():
             async with Reaper(Path({str(tmp_path)!r}), grace_seconds=0.1) as reaper:
-                pods = _pods(Path({str(tmp_path)!r}), variables=reaper.marks)
-                await pods.run(_request(_python(code + "time.sleep(600)")))
+                pods = local_pods(Path({str(tmp_path)!r}), variables=reaper.marks)
+                await pods.run(pod_request(_python(code + "time.sleep(600)")))
         asyncio.run(main())
     """)
-    request = _request({"image": "x"})
+    request = pod_request({"image": "x"})
     runner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL
     )
@@ -384,9 +352,9 @@ async def test_a_pod_may_make_unix_sockets_however_deep_its_directory_is(tmp_pat
             print(manager.list([1]))
     """
     deep = tmp_path / ("d" * 100)
-    request = _request(_python(code))
+    request = pod_request(_python(code))
     async with asyncio.timeout(60), Reaper(deep) as reaper:
-        result = await _pods(deep, scratch=reaper.scratch).run(request)
+        result = await local_pods(deep, scratch=reaper.scratch).run(request)
     directory = deep / "pods" / request.node.id
     assert result.phase is Phase.SUCCEEDED, (directory / "main.log").read_text()
     assert list((directory / "tmp").iterdir())
