@@ -26,9 +26,9 @@ from propagation.output_identity import output_type_and_producer
 
 
 @asynccontextmanager
-async def embedded_api(folder: Path, *, server_side_propagation: bool = False) -> AsyncIterator[str]:
-    """Serve the embedded API on a free loopback port; yields its URL."""
-    config = ServerConfig(database=folder / "kfp.db", server_side_propagation=server_side_propagation)
+async def embedded_api(folder: Path, **options: Any) -> AsyncIterator[str]:
+    """Serve the embedded API on a free loopback port, with these options of it; yields its URL."""
+    config = ServerConfig(database=folder / "kfp.db", **options)
     runner = web.AppRunner(build_app(config))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

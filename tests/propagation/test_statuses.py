@@ -6,10 +6,12 @@ on the embedded API.
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kfp_api.client import KfpApiClient
 from kfp_api.ir.pipeline import PipelineSpec
 from kfp_api.messages import (
     ChildTask,
@@ -19,11 +21,12 @@ from kfp_api.messages import (
     TaskType,
     TypeAttributes,
 )
+from kfp_api.transport import ApiCall
 from propagation.errors import PropagationError
 from propagation.loop_size import LOOP_SIZE_PROPERTY
 from propagation.state_rules import aggregate_state, omitted_children, omitted_tasks, settled_state
 from propagation.statuses import propagate_statuses
-from tests.embedded_api import operations
+from tests.embedded_api import Rows, embedded_api, operations
 from tests.propagation.conftest import StartRun
 from tests.propagation.specs import condition, dag, hook, leaf, loop, pipeline, task
 
@@ -420,3 +423,24 @@ async def test_two_tasks_that_end_together_do_not_miss_each_other(start_run: Sta
 
     await asyncio.gather(*(finish(child) for child in children))
     assert await rows.state(root) is SUCCEEDED
+
+
+@pytest.mark.parametrize("upstream", [False, True], ids=["embedded server", "KFP's own server"])
+async def test_the_walk_goes_on_above_a_row_too_long_to_be_read(tmp_path: Path, upstream: bool) -> None:
+    """KFP's own server answers a write with the whole row, however little of it anybody needs."""
+    calls: list[ApiCall] = []
+    spec = pipeline(dag({"outer": task("outer")}), {**COMPONENTS, "outer": dag(TWO)})
+    async with (
+        embedded_api(tmp_path, strict_upstream=upstream) as url,
+        KfpApiClient(url, observer=calls.append) as client,
+    ):
+        rows = await Rows.of(client, spec, calls)
+        root = await rows.add("root")
+        outer = await rows.add("root.outer", parent=root, kind=TaskType.DAG)
+        await rows.output(outer, "long", "x" * 200_000)
+        failed = await rows.add("root.outer.a", parent=outer, state=FAILED)
+        calls.clear()
+        await propagate_statuses(rows.view(), failed)
+        asked = operations(calls)
+        assert [await rows.state(row) for row in (outer, root)] == [FAILED, FAILED]
+    assert asked == ["GetRun", "UpdateTask", *(["GetTask"] if upstream else []), "UpdateTask"]
