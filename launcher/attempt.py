@@ -56,6 +56,8 @@ async def _produce(
     termination: Termination,
 ) -> None:
     """Fetch the inputs and run the user's command."""
+    grace_seconds = seconds(environment, "KFP_LAUNCHER_GRACE_SECONDS", default=15)
+    log_interval = seconds(environment, "KFP_LOG_UPLOAD_INTERVAL", default=0)
     make_output_directories(executor_input, session.workspace)
     command = placeholders.expand(
         line.command,
@@ -73,13 +75,13 @@ async def _produce(
         )
     )
     with log.open() as log_file:
-        async with log.growing(seconds(environment, "KFP_LOG_UPLOAD_INTERVAL", default=0)):
+        async with log.growing(log_interval):
             await run_command(
                 command,
                 environment=environment,
                 log=log_file,
                 termination=termination,
-                grace_seconds=seconds(environment, "KFP_LAUNCHER_GRACE_SECONDS", default=15),
+                grace_seconds=grace_seconds,
             )
 
 

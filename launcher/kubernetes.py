@@ -108,8 +108,9 @@ class Kubernetes:
                 base_url=self._base_url, verify=self._verify, timeout=_TIMEOUT_SECONDS, trust_env=False
             ) as client:
                 return retrying(self._get, client, path)
-        except (httpx.HTTPError, ValueError) as error:
-            raise KubernetesReadError(f'failed to read {kind} "{name}" in {namespace}: {error}') from error
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            cause = str(error).partition("\n")[0]
+            raise KubernetesReadError(f'failed to read {kind} "{name}" in {namespace}: {cause}') from error
 
     def _get(self, client: "httpx.Client", path: str) -> dict[str, Any] | None:
         headers = {}

@@ -7,6 +7,7 @@ Pure reading: files of the executor on one side, API messages on the other. Uplo
 import json
 import math
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from launcher.artifact_types import artifact_type
 from launcher.errors import LauncherError
 from launcher.executor_input import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
+from resolver.values import InvalidValueError, go_json, parse_json
 
 _METADATA_ONLY: Final = frozenset(
     {ArtifactType.ClassificationMetric, ArtifactType.SlicedClassificationMetric}
@@ -29,6 +31,8 @@ _METADATA_ONLY: Final = frozenset(
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _INT64: Final = range(-(2**63), 2**63)
+_ROW_BYTES: Final = 64 * 2**20
+"""What no KFP API takes as part of a row: parameters larger than that are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,19 @@ def read_executor_output(path: str) -> ExecutorOutput:
     if not path:
         return ExecutorOutput()
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = _read_text(path)
     except FileNotFoundError:
         return ExecutorOutput()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LauncherError(f'failed to read ExecutorOutput in file "{path}": {error}') from error
+    except (OSError, ValueError) as error:
+        raise LauncherError(f'failed to read ExecutorOutput in file "{path}": {_cause(error)}') from error
     try:
         output = ExecutorOutput.model_validate(json.loads(text), extra="forbid")
+        for name, value in output.parameter_values.items():
+            _check_storable(name, value)
     except (ValueError, RecursionError) as error:
-        cause = _first_problem(error) if isinstance(error, ValidationError) else str(error)
-        raise LauncherError(f'failed to unmarshall ExecutorOutput in file "{path}": {cause}') from error
-    for name, value in output.parameter_values.items():
-        if not _is_finite(value):
-            raise LauncherError(
-                f'failed to unmarshall ExecutorOutput in file "{path}": '
-                f'parameter "{name}" holds NaN or an infinity, which KFP cannot store'
-            )
+        raise LauncherError(
+            f'failed to unmarshall ExecutorOutput in file "{path}": {_cause(error)}'
+        ) from error
     return output
 
 
@@ -87,10 +88,9 @@ def collect_parameters(
         declared = definition.declared_type
         described = f'name="{name}" type="{declared}" path="{parameter.output_file}"'
         try:
-            text = Path(parameter.output_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            cause = error.strerror if isinstance(error, OSError) else str(error)
-            raise LauncherError(f"failed to read output parameter {described}: {cause}") from error
+            text = _read_text(parameter.output_file)
+        except (OSError, ValueError) as error:
+            raise LauncherError(f"failed to read output parameter {described}: {_cause(error)}") from error
         try:
             values[name] = text_to_parameter(text, declared)
         except ValueError as error:
@@ -142,12 +142,42 @@ def _double(text: str) -> float:
 
 def _json(text: str, wanted: type) -> JsonValue:
     try:
-        value: JsonValue = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except InvalidValueError as error:
         raise ValueError(f"the text is not JSON: {error}") from error
-    if not isinstance(value, wanted) or not _is_finite(value):
-        raise ValueError(f"the text is not a JSON {'list' if wanted is list else 'object'}")
-    return value
+    if isinstance(value, wanted):
+        return value
+    raise ValueError(f"the text is not a JSON {'list' if wanted is list else 'object'}")
+
+
+def _check_storable(name: str, value: JsonValue) -> None:
+    """Refuse what a parameter cannot hold: NaN, infinities, numbers beyond a double, deep nesting."""
+    try:
+        go_json(value)
+    except InvalidValueError as error:
+        raise ValueError(f'parameter "{name}" cannot be stored: {error}') from error
+
+
+def _read_text(path: str) -> str:
+    """The text of a file that may become part of a row.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, no text, or larger than a row can be.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ValueError("it is no regular file")
+    with Path(path).open("rb") as file:
+        content = file.read(_ROW_BYTES + 1)
+    if len(content) > _ROW_BYTES:
+        raise ValueError(f"it is larger than {_ROW_BYTES // 2**20} MiB, make it an artifact instead")
+    return content.decode()
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return _first_problem(error) if isinstance(error, ValidationError) else str(error)
 
 
 def collect_artifacts(
@@ -211,11 +241,20 @@ def _metrics(
     for name, value in metadata.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise LauncherError(f'metric value "{name}" must be a number, got {value!r}')
-        if not math.isfinite(value):
-            warnings.append(f'metric "{name}" of output "{key}" is {value} and is not recorded')
+        number = _double_of(value)
+        if not math.isfinite(number):
+            warnings.append(f'metric "{name}" of output "{key}" is {number} and is not recorded')
             continue
-        changes = {"name": name, "metadata": {name: value}, "number_value": float(value)}
+        changes = {"name": name, "metadata": {name: value}, "number_value": number}
         yield OutputArtifact(key, base.model_copy(update=changes))
+
+
+def _double_of(number: float) -> float:
+    """The number as the double that a metric is."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _now() -> datetime:
@@ -248,16 +287,6 @@ def _finite_or_text(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {key: _finite_or_text(item) for key, item in value.items()}
     return value
-
-
-def _is_finite(value: JsonValue) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, list):
-        return all(map(_is_finite, value))
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return True
 
 
 def _first_problem(error: ValidationError) -> str:

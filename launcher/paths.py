@@ -23,7 +23,10 @@ def local_path(uri: str) -> str:
 
     Raises:
         UnsupportedSchemeError: no path exists for this scheme.
+        LauncherError: the path would leave its mount.
     """
+    if ".." in uri.split("/") and not uri.startswith(OCI):
+        raise LauncherError(f"artifact URI {uri} leaves its directory")
     for scheme, mount in _MOUNTS.items():
         if uri.startswith(scheme):
             return mount + uri.removeprefix(scheme)

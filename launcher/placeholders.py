@@ -7,7 +7,7 @@ scanned again: the result does not depend on any order.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kfp_api.ir.executor_input import ExecutorInput, executor_input_text
@@ -17,8 +17,9 @@ from launcher.executor_input import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
 from resolver.values import value_to_text
 
-_PLACEHOLDER: Final = re.compile(r"\{\{\$.*?\}\}", re.DOTALL)
 _WHOLE_INPUT: Final = "{{$}}"
+
+_Replace = Callable[[str], str]
 
 
 def expand(command: Sequence[str], executor_input: ExecutorInput, *, workspace: str) -> list[str]:
@@ -27,9 +28,9 @@ def expand(command: Sequence[str], executor_input: ExecutorInput, *, workspace: 
     Raises:
         LauncherError: an output artifact's URI has no local path.
     """
-    expanded = _expand_leaves(executor_input, _replacements(executor_input, workspace))
+    expanded = _expand_leaves(executor_input, _replacing(_replacements(executor_input, workspace)))
     replacements = {**_replacements(expanded, workspace), _WHOLE_INPUT: executor_input_text(expanded)}
-    return [_replace(part, replacements) for part in command]
+    return list(map(_replacing(replacements), command))
 
 
 def _replacements(executor_input: ExecutorInput, workspace: str) -> dict[str, str]:
@@ -62,22 +63,25 @@ def _replacements(executor_input: ExecutorInput, workspace: str) -> dict[str, st
     return found
 
 
-def _expand_leaves(executor_input: ExecutorInput, replacements: Mapping[str, str]) -> ExecutorInput:
+def _expand_leaves(executor_input: ExecutorInput, replace: _Replace) -> ExecutorInput:
     document = executor_input.model_dump(exclude_unset=True)
-    return ExecutorInput.parse(_expand_value(document, replacements))
+    return ExecutorInput.parse(_expand_value(document, replace))
 
 
-def _expand_value(value: Any, replacements: Mapping[str, str]) -> Any:
+def _expand_value(value: Any, replace: _Replace) -> Any:
     if isinstance(value, str):
-        return _replace(value, replacements)
+        return replace(value)
     if isinstance(value, list):
-        return [_expand_value(item, replacements) for item in value]
+        return [_expand_value(item, replace) for item in value]
     if isinstance(value, dict):
-        return {key: _expand_value(item, replacements) for key, item in value.items()}
+        return {key: _expand_value(item, replace) for key, item in value.items()}
     return value
 
 
-def _replace(text: str, replacements: Mapping[str, str]) -> str:
-    if "{{$" not in text:
-        return text
-    return _PLACEHOLDER.sub(lambda match: replacements.get(match.group(), match.group()), text)
+def _replacing(replacements: Mapping[str, str]) -> _Replace:
+    """What replaces these placeholders in a text, and leaves everything else that looks like one alone."""
+    if not replacements:
+        return str
+    # A placeholder ends with }}, which none of the others goes on after: the first that matches is the one.
+    pattern = re.compile("|".join(map(re.escape, replacements)))
+    return lambda text: pattern.sub(lambda match: replacements[match[0]], text)

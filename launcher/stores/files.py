@@ -19,8 +19,10 @@ def artifact_files(root: Path) -> Iterator[tuple[Path, str]]:
     if root.is_dir():
         real = root.resolve()
         yield from _below(root, "", artifact=real, above=frozenset({real}))
-    else:
+    elif root.is_file():
         yield root, ""
+    else:
+        raise LauncherError(f"{root} is neither a file nor a directory")
 
 
 def local_target(destination: Path, relative: str) -> Path:
