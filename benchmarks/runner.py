@@ -41,7 +41,7 @@ def measure(directory: Path) -> Rows:
     del spec["components"]["comp-work"]["outputDefinitions"]
     stack = asyncio.run(_with_machine(directory / "stack", lambda machine: _run(machine, spec, NoPods)))
     whole = asyncio.run(_with_machine(directory / "whole", lambda machine: _run(machine, spec, LocalPods)))
-    launcher = asyncio.run(_processes([sys.executable, "-c", "import launcher.__main__"]))
+    launcher = asyncio.run(_processes([sys.executable, "-c", "import launcher.__main__, launcher.task"]))
     bare = asyncio.run(_processes([sys.executable, "-c", "pass"]))
     loop = f"loop of {ITERATIONS} trivial tasks, {CORES} at once"
     return [

@@ -6,10 +6,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from kfp_api.ir.executor_input import ArtifactList, ExecutorInput, RuntimeArtifact
+from kfp_api.ir.executor_input import DEFAULT_WORKSPACE_PATH, ArtifactList, ExecutorInput, RuntimeArtifact
 from launcher.errors import LauncherError
 from launcher.paths import WORKSPACE_MARK, is_in_workspace, workspace_path
-from resolver.context import DEFAULT_WORKSPACE_PATH
 
 EXECUTOR_LOGS: Final = "executor-logs"
 FALLBACK_OUTPUT_FILE: Final = "/tmp/kfp_outputs/output_metadata.json"  # noqa: S108 (KFP's contract)

@@ -13,6 +13,7 @@ from typing import Final
 
 from kfp_api.client import KfpApiClient
 from kfp_api.credentials import TokenFileCredentials
+from kfp_api.ir.executor_input import DEFAULT_WORKSPACE_PATH
 from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec
 from kfp_api.messages import PipelineTask, StatusMetadata, TaskPod, TaskPodType
 from kfp_api.run_view import RunCache, RunView
@@ -22,7 +23,6 @@ from launcher.flags import CommandLine
 from launcher.kubernetes import Kubernetes
 from launcher.retry_index import retry_index
 from launcher.stores.access import Stores
-from resolver.context import DEFAULT_WORKSPACE_PATH
 from resolver.parent_inputs import inputs_of_parents
 from resolver.scope import ScopePath
 

@@ -3,11 +3,18 @@
 import asyncio
 import signal
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from launcher.errors import TerminatedError
 
 T = TypeVar("T")
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def hold_signals() -> None:
+    """Let signals that tell us to stop wait until :meth:`Termination.install`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 class Termination:
@@ -19,10 +26,11 @@ class Termination:
         self.insisted = asyncio.Event()
 
     def install(self) -> None:
-        """Handle SIGTERM and SIGINT on the running loop from here on."""
+        """Handle SIGTERM and SIGINT on the running loop from here on, those that were held first."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, self.receive, number.name)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def receive(self, name: str) -> None:
         """A signal of that name arrived."""

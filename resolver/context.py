@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from kfp_api.ir.executor_input import DEFAULT_WORKSPACE_PATH
 from kfp_api.ir.pipeline import ComponentSpec, PipelineSpec, TaskSpec, TriggerStrategy
 from kfp_api.messages import IOProducer, IOType, PipelineTask
 from kfp_api.shortening import beginning
@@ -15,8 +16,6 @@ from resolver.expressions import ExpressionEngine
 from resolver.parent_inputs import ParentParameters
 from resolver.rows import JoinedRows, TaskRows, find_child, unique_name
 from resolver.scope import ScopeEntry, ScopePath
-
-DEFAULT_WORKSPACE_PATH: Final = "/kfp-workspace"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,8 @@ from typing import Final
 
 from driver_plugin.podspec.errors import PodSpecError
 from driver_plugin.podspec.pod import WORKSPACE_VOLUME
-from kfp_api.ir.executor_input import ExecutorInputs
+from kfp_api.ir.executor_input import DEFAULT_WORKSPACE_PATH, ExecutorInputs
 from kfp_api.wire import Value
-from resolver.context import DEFAULT_WORKSPACE_PATH
 
 _PLACEHOLDER: Final = "{{$.workspace_path}}"
 _METADATA_KEY: Final = "_kfp_workspace"

@@ -6,7 +6,7 @@ are written without a fraction, because user code tells ``int`` from ``float`` b
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, JsonValue
 
@@ -14,7 +14,10 @@ from kfp_api.ir.base import IrModel
 from kfp_api.ir.pipeline import ArtifactTypeSchema
 from kfp_api.wire import UNSET, Value
 
-_INTEGRAL_BELOW = 1e21
+DEFAULT_WORKSPACE_PATH: Final = "/kfp-workspace"
+"""Where the SDK, in user code, looks for the workspace."""
+
+_INTEGRAL_BELOW: Final = 1e21
 
 
 class RuntimeArtifact(IrModel):

@@ -14,8 +14,8 @@ from kfp.dsl.executor import Executor
 
 from kfp_api.client import KfpApiClient
 from launcher import flags
-from launcher.__main__ import _run_task
 from launcher.errors import UserCommandError
+from launcher.task import run_task
 from launcher.termination import Termination
 from local_stack.runner.engine import PodRequest, PodResult
 from local_stack.runner.nodes import Phase
@@ -71,7 +71,7 @@ class InProcessPods(LocalPods):
         environment = self._environment(pod, directory, runtime)
         command = runtime.command(pod, environment, self._settings)
         line = flags.parse(command.argv[len(LAUNCHER) :])
-        status = await _run_task(line, self.client, environment, "", Termination())
+        status = await run_task(line, self.client, environment, "", Termination())
         if status:
             return PodResult(
                 phase=Phase.FAILED, message=f"main: Error (exit code {status})", exit_code=status

@@ -17,6 +17,7 @@ FORBIDDEN = (
 NOT_FOR_A_LOCAL_TASK = (
     "boto3", "botocore", "s3transfer", "httpx", "click", "rich", "sqlalchemy", "jinja2", "kfp", "kubernetes",
     "yaml", "google.protobuf", "cel_expr_python", "compiler", "driver_plugin", "local_stack",
+    "resolver.inputs", "resolver.expressions",
 )  # fmt: skip
 BUDGET_SECONDS = 1.5
 
@@ -36,7 +37,7 @@ print(json.dumps(dict(seconds=seconds, modules=sorted(sys.modules), mebibytes=ki
     [
         ("driver_plugin.serve", FORBIDDEN),
         ("driver_plugin.drivers.opening", FORBIDDEN),
-        ("launcher.__main__", NOT_FOR_A_LOCAL_TASK),
+        ("launcher.task", NOT_FOR_A_LOCAL_TASK),
     ],
     ids=["service until ready", "service behind the first call", "launcher"],
 )

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import PipelineTask, Run, StatusMetadata, TaskState, TaskType
-from launcher.__main__ import _run_task
 from launcher.flags import parse
+from launcher.task import run_task
 from launcher.termination import Termination
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
@@ -209,7 +209,7 @@ class Bench:
             "KFP_LOCAL_OUTPUTS_DIR": str(self.directory / "outputs"),
             **(environment or {}),
         }
-        return await _run_task(line, self.client, given, "", termination or Termination())
+        return await run_task(line, self.client, given, "", termination or Termination())
 
     async def run(self, task: PipelineTask, script: str, **more: Any) -> tuple[int, str]:
         """Run a launcher to its end: exit status and output."""

@@ -12,10 +12,10 @@ import pytest
 
 from kfp_api.messages import PipelineTask, TaskState
 from launcher import executor_logs
-from launcher.__main__ import _run_task
 from launcher.configuration import ConfigurationReader, LauncherConfiguration
 from launcher.flags import parse
 from launcher.stores.access import Stores
+from launcher.task import run_task
 from launcher.termination import Termination
 from tests.counting_proxy import counting_proxy
 from tests.launcher.conftest import Bench
@@ -71,11 +71,11 @@ async def test_bug_of_the_launcher_fails_the_row_and_shows_itself(
     async def run_container(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("launcher.__main__.run_container", run_container)
+    monkeypatch.setattr("launcher.task.run_container", run_container)
     task = await bench.task()
     line = parse(bench.flags(task))
     with pytest.raises(RuntimeError):
-        await _run_task(line, bench.client, {}, "", Termination())
+        await run_task(line, bench.client, {}, "", Termination())
     text = "failed to execute component: internal error of the launcher: RuntimeError('a bug')"
     assert await message(bench, task) == (TaskState.FAILED, text)
 
@@ -169,4 +169,24 @@ async def test_signal_is_not_kept_waiting_by_a_store_that_is_being_opened(
         termination.receive("SIGTERM")
         assert await running == 143
     answered.set()
+    assert await message(bench, task) == (TaskState.FAILED, "terminated by signal SIGTERM")
+
+
+SIGNAL_WHILE_LOADING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "launcher.attempt":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder())
+from launcher.__main__ import main
+sys.exit(main())
+"""
+
+
+async def test_signal_while_the_launcher_is_loading_is_told_to_the_row(bench: Bench) -> None:
+    task = await bench.task()
+    status, output = await bench.run(task, "echo ran", program=("-c", SIGNAL_WHILE_LOADING))
+    assert status == 143, output
+    assert "ran" not in output
     assert await message(bench, task) == (TaskState.FAILED, "terminated by signal SIGTERM")

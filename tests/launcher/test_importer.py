@@ -21,8 +21,8 @@ from kfp_api.messages import (
     TaskType,
     TypeAttributes,
 )
-from launcher.__main__ import _run_task
 from launcher.flags import parse
+from launcher.task import run_task
 from launcher.termination import Termination
 from tests.counting_proxy import counting_proxy
 from tests.launcher.conftest import Bench
@@ -105,7 +105,7 @@ async def imported(bench: Bench, parent: PipelineTask | None = None) -> Pipeline
 async def run(bench: Bench, flags: dict[str, str], environment: dict[str, str] | None = None) -> int:
     """Run the importer in this process; its exit status."""
     line = parse(bench.flags(PipelineTask(), flags))
-    return await _run_task(line, bench.client, environment or {}, "", Termination())
+    return await run_task(line, bench.client, environment or {}, "", Termination())
 
 
 async def ready(bench: Bench, uri: str = "") -> Bench:
@@ -261,7 +261,7 @@ async def test_signal_while_the_row_is_created_leaves_no_running_row(
     bench = await ready(bench)
     monkeypatch.setattr(KfpApiClient, "create_task", create)
     line = parse(bench.flags(PipelineTask(), importer({"constant": "s3://public/data.csv"})))
-    assert await _run_task(line, bench.client, {}, "", termination) == 143
+    assert await run_task(line, bench.client, {}, "", termination) == 143
     row = await imported(bench)
     assert row.status_metadata is not None
     assert (row.state, row.status_metadata.message) == (TaskState.FAILED, "terminated by signal SIGTERM")
