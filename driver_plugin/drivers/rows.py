@@ -163,15 +163,16 @@ class TaskRowWriter:
         """Mark the row FAILED with ``message``, creating it if this call did not get that far.
 
         Returns:
-            The FAILED row, or ``None`` when it holds finished work, which a failing repetition leaves alone
-            (spec DRIVER 9.1).
+            The FAILED row, or ``None`` when others went on with the work or it is finished: a failing
+            repetition leaves that alone (spec DRIVER 9.1).
         """
         failed = PipelineTask(state=TaskState.FAILED, end_time=now())
         if self._row is None:
             self._row, self._attempt = await self._create(failed, message=message)
             if self._attempt is Attempt.FIRST:
                 return self._row
-        if self._attempt in (Attempt.FINISHED, Attempt.HANDED_OVER) or has_executor_pod(self._row):
+        went_on = self._attempt is Attempt.REDELIVERED and self._row.child_tasks
+        if self._attempt in (Attempt.FINISHED, Attempt.HANDED_OVER) or went_on or has_executor_pod(self._row):
             return None
         properties = self._row.custom_properties
         marker = properties.get(ATTEMPT_PROPERTY) or marker_of_new_attempt(self._row)
