@@ -18,6 +18,7 @@ from driver_plugin.argo.coercion import (
     as_object,
     as_string,
     as_string_map,
+    refuse_placeholder,
 )
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.requests import WorkflowMetadata
@@ -210,6 +211,9 @@ def parse_driver_call(
         ForbiddenError: The call is for another namespace, run or workflow than its caller's.
         ArgumentError: An argument is missing, unresolved or malformed; the message names it.
     """
+    # A template that Argo did not fill in is no attempt to work for somebody else.
+    for name in ("namespace", "run_id", "run_name"):
+        refuse_placeholder(name, str(args.get(name)))
     check_binding(args, workflow=workflow, settings=settings)
     call_type = _call_type(args)
     _check_version(args)

@@ -15,6 +15,9 @@ from resolver.executor_input import workspace_artifacts
 
 async def drive_dag(work: Invocation) -> DriverResult:
     """Create the row of a DAG; one that will have no children ends here."""
+    task = work.place.task
+    if task is not None and task.artifact_iterator is not None:
+        raise DriverError("ArtifactIterator is not implemented")
     inputs = await resolve_task_inputs(work)
     count = _iteration_count(work, inputs)
     work.learn(iteration_count=count)
@@ -46,9 +49,6 @@ async def drive_dag(work: Invocation) -> DriverResult:
 
 def _iteration_count(work: Invocation, inputs: TaskInputs) -> int | None:
     """Number of items of a loop, also when its condition is false; ``None`` for other DAGs."""
-    task = work.place.task
-    if task is not None and task.artifact_iterator is not None:
-        raise DriverError("ArtifactIterator is not implemented")
     count, limit = inputs.resolved.iteration_count, work.services.settings.max_iterations
     if count is not None and count > limit:
         raise DriverError(

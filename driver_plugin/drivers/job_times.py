@@ -1,5 +1,6 @@
 """Create and schedule time of a run as task inputs see them (spec DRIVER 12.3)."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +15,8 @@ from kfp_api.wire import EPOCH, format_timestamp
 CREATE_TIME: Final = "{{$.pipeline_job_create_time_utc}}"
 SCHEDULE_TIME: Final = "{{$.pipeline_job_schedule_time_utc}}"
 _WORKFLOW_EPOCH_LABEL: Final = "scheduledworkflows.kubeflow.org/workflowEpoch"
+_EPOCH_SECONDS: Final = re.compile(r"[0-9]{1,11}", re.ASCII)
+"""Up to the year 5138."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,5 +95,8 @@ def _creation(document: dict[str, Any]) -> datetime | None:
 
 
 def _epoch_label(document: dict[str, Any]) -> datetime | None:
-    text = document.get("metadata", {}).get("labels", {}).get(_WORKFLOW_EPOCH_LABEL, "")
-    return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() and int(text) else None
+    """The moment that a label of the Workflow names; a label that names none is ignored."""
+    text = (document.get("metadata", {}).get("labels") or {}).get(_WORKFLOW_EPOCH_LABEL, "")
+    if not _EPOCH_SECONDS.fullmatch(text) or not int(text):
+        return None
+    return datetime.fromtimestamp(int(text), UTC)

@@ -177,7 +177,12 @@ def test_runtime_args_of_another_shape_are_refused_without_their_values(value: o
 
 
 @pytest.mark.parametrize("tag", ["{{inputs.parameters.x}}", "{{workflow.uid}}", "{{tasks.a.outputs.result}}"])
-@pytest.mark.parametrize("name", ["run_display_name", "iteration_index", "cache_disabled", "http_proxy"])
+@pytest.mark.parametrize(
+    "name",
+    ["run_display_name", "iteration_index", "cache_disabled", "http_proxy", "namespace", "run_id", "run_name",
+     "pipeline_name", "parent_task_id", "task_name", "type", "publish_logs", "log_level", "ca_cert_path",
+     "ml_pipeline_server_address", "ml_pipeline_tls_enabled", "default_run_as_user", "default_host_users"],
+)  # fmt: skip
 def test_a_placeholder_that_argo_left_is_named(name: str, tag: str) -> None:
     assert refusal(container_args(**{name: tag})) == f"unresolved placeholder in argument {name}"
 

@@ -89,6 +89,27 @@ async def test_a_second_run_takes_over_the_outputs_of_the_first(stack: Stack) ->
     assert use.input_artifacts[0].artifacts[0].uri == "s3://bucket/data"
 
 
+async def test_outputs_of_a_hit_are_there_before_any_state_says_that_they_are(stack: Stack) -> None:
+    """Row, input links, output links, outputs of the ancestors; their states come last."""
+    spec = flat()
+    del spec["root"]["dag"]["tasks"]["use"]
+    await executed(stack, spec)
+    run = await stack.start(spec, n=1)
+    stack.requests.clear()
+    assert (await run.container("make")).cached
+    writes = [call.operation for call in stack.requests if call.method != "GET"]
+    assert writes == [
+        "FindCachedTask",
+        "CreateTask",
+        "CreateArtifactTasksBulk",
+        "UpdateTasksBulk",
+        "UpdateTask",
+    ]
+    assert stack.requests[-1].path.endswith(run.root)
+    root = await run.row(run.root)
+    assert (root.state, outputs_of(root)) == (TaskState.CACHED, {"made": "hello"})
+
+
 async def test_a_run_whose_tasks_are_all_cached_is_cached(stack: Stack) -> None:
     spec = pipeline(
         {"make": task("comp-make", inputs={"n": from_parent("n")}, cache=True)},

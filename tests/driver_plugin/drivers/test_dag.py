@@ -164,6 +164,27 @@ async def test_a_loop_with_a_false_condition_still_says_how_many_items_it_has(st
     assert (row.type, row.state) == (TaskType.LOOP, TaskState.SKIPPED)
 
 
+async def test_a_loop_over_artifacts_is_refused_and_its_row_says_so(stack: Stack) -> None:
+    spec = loop_spec("[1]")
+    head = spec["root"]["dag"]["tasks"]["for-loop-1"]
+    head["artifactIterator"] = {"itemInput": ITEM, "items": {"inputArtifact": "x"}}
+    del head["parameterIterator"]
+    make = leaf("exec-make", output_artifacts=("data",))
+    spec["root"]["dag"]["tasks"]["make"] = task("comp-make")
+    spec["components"]["comp-make"] = make
+    spec["deploymentSpec"]["executors"]["exec-make"] = {"container": {"image": "x"}}
+    head["inputs"]["artifacts"] = {
+        "x": {"taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "data"}}
+    }
+    run = await stack.start(spec)
+    made = await run.container("make")
+    await run.finish(made.task_id, artifacts={"data": "s3://bucket/x"})
+    failure = await run.failing(DriverType.DAG, "for-loop-1")
+    assert "ArtifactIterator is not implemented" in str(failure)
+    (row,) = await run.rows("for-loop-1")
+    assert (row.state, row.type) == (TaskState.FAILED, TaskType.LOOP)
+
+
 async def test_a_loop_above_the_limit_fails(stack: Stack) -> None:
     settings = stack.services.settings.model_copy(update={"max_iterations": 2})
     stack.services = replace(stack.services, settings=settings)
@@ -305,6 +326,25 @@ async def test_an_exit_task_of_a_failed_group_reads_its_failure_without_waiting(
     cleanup = await run.container("cleanup")
     status = inputs_of(await run.row(cleanup.task_id))["status"]
     assert (status["state"], status["pipelineTaskName"], naps.seconds) == ("FAILED", "exit-handler-1", 0)
+
+
+async def test_an_exit_task_stops_waiting_when_its_group_has_ended(stack: Stack) -> None:
+    run = await stack.start(exit_spec())
+    group = (await run.dag("exit-handler-1")).task_id
+    first = (await run.container("print", group)).task_id
+    naps = 0
+
+    async def nap(_seconds: float) -> None:
+        nonlocal naps
+        naps += 1
+        if naps == 2:
+            await run.finish(first, state=TaskState.FAILED)
+
+    stack.services = replace(stack.services, sleep=nap)
+    cleanup = await run.container("cleanup")
+    status = inputs_of(await run.row(cleanup.task_id))["status"]
+    assert (status["state"], naps) == ("FAILED", 2)
+    assert status["error"].get("message") != "task did not report a final state"
 
 
 async def test_an_exit_task_of_a_group_that_stays_open_gets_what_its_children_say(stack: Stack) -> None:

@@ -20,7 +20,7 @@ from driver_plugin.drivers.dispatch import give_up
 from driver_plugin.drivers.rows import ATTEMPT_PROPERTY
 from driver_plugin.errors import DriverFailure, is_retryable
 from kfp_api.client import KfpApiClient
-from kfp_api.messages import TaskState
+from kfp_api.messages import PipelineTask, StatusMetadata, TaskState
 from kfp_api.run_view import RunCache
 from kfp_api.transport import Backoff
 from local_stack.api_server.app import build_app
@@ -128,6 +128,39 @@ async def test_a_status_walk_that_fails_does_not_fail_the_task(shaky: Stack, out
     assert await run.states() == {"ROOT": "RUNNING", "inner": "SKIPPED"}
     assert await run.dag("inner") == result
     assert await run.states() == {"ROOT": "SKIPPED", "inner": "SKIPPED"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [
+        (DriverType.ROOT_DAG, "", "failed to republish preserved child outputs for root DAG: "),
+        (DriverType.DAG, "inner", "failed to republish preserved child outputs: "),
+    ],
+)
+async def test_outputs_that_cannot_be_restored_fail_the_row_and_say_so(
+    shaky: Stack, outage: dict[str, int], kind: DriverType, name: str, text: str
+) -> None:
+    spec = pipeline(
+        {"inner": task("comp-inner")},
+        {"comp-inner": INNER, "comp-make": MAKE, "comp-use": USE},
+        outputs={"parameters": {"result": output_of("inner", "made")}},
+        output_types={"result": "STRING"},
+    )
+    run = await shaky.start(spec)
+    inner = (await run.dag("inner")).task_id
+    row = run.root if kind is DriverType.ROOT_DAG else inner
+    # As a retry of the run leaves it: running, without outputs and marker.
+    await shaky.client.update_task(
+        run.run_id, row, PipelineTask(state=TaskState.RUNNING, status_metadata=StatusMetadata(message=""))
+    )
+    outage["GET tasks"] = 400
+    failure = await run.failing(kind, name, "" if kind is DriverType.ROOT_DAG else run.root)
+    assert str(failure).startswith(text)
+    outage.clear()
+    failed = await run.row(row)
+    assert (failed.state, failed.end_time is not None) == (TaskState.FAILED, True)
+    assert failed.status_metadata is not None
+    assert failed.status_metadata.message == str(failure)
 
 
 async def test_a_failure_that_cannot_be_recorded_is_still_the_failure_of_the_call(

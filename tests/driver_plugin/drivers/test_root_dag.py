@@ -6,10 +6,13 @@ Oracle: spec DRIVER 5; the stored rows are those of the embedded KFP API.
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.rows import ATTEMPT_PROPERTY, LOG_PROPERTY
-from kfp_api.messages import IOType, TaskState, TaskType
+from driver_plugin.settings import Settings
+from kfp_api.messages import IOType, TaskPodType, TaskState, TaskType
 from tests.driver_plugin.drivers.pipelines import leaf, pipeline, task
 from tests.driver_plugin.drivers.stack import Stack, inputs_of
 
@@ -47,6 +50,33 @@ async def test_root_inputs_all_kinds(stack: Stack) -> None:
     assert {one.producer.task_name for one in row.input_parameters if one.producer} == {"ROOT"}
     assert row.custom_properties[LOG_PROPERTY] == "s3://logs/inv-1.log"
     assert row.custom_properties[ATTEMPT_PROPERTY]
+
+
+@pytest.mark.parametrize("config", [{}, {"parameterValues": {}}, {"parameters": {"epochs": 1}}])
+async def test_a_run_without_parameter_values_has_no_inputs(stack: Stack, config: dict[str, Any]) -> None:
+    run = await stack.submit(SPEC, epochs=1)
+    result = await run.drive(replace(run.call(DriverType.ROOT_DAG), runtime_config=config))
+    assert (await run.row(result.task_id)).input_parameters == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "recorded"),
+    [
+        ({"KFP_POD_NAME": "agent", "KFP_POD_UID": "u-1"}, [("agent", "u-1", TaskPodType.DRIVER)]),
+        ({"KFP_POD_NAME": "agent"}, []),
+        ({"KFP_POD_UID": "u-1"}, []),
+        ({}, []),
+    ],
+)
+async def test_the_services_own_pod_is_recorded_where_name_and_uid_are_given(
+    stack: Stack, environ: dict[str, str], recorded: list[tuple[str, str, TaskPodType]]
+) -> None:
+    stack.services = replace(stack.services, settings=Settings.from_environ(environ))
+    run = await stack.start(SPEC, epochs=1)
+    result = await run.container("train")
+    for task_id in (run.root, result.task_id):
+        pods = (await run.row(task_id)).pods
+        assert [(pod.name, pod.uid, pod.type) for pod in pods] == recorded
 
 
 async def test_the_display_name_of_the_call_wins_over_the_runs(stack: Stack) -> None:

@@ -96,7 +96,19 @@ async def times(run: Run, task: TaskSpec, kubernetes: KubernetesClient | None) -
             {"labels": {LABEL: "1767225600"}},
             ("2026-01-02T03:04:05Z", "2026-01-01T00:00:00Z"),
         ),
-        (CREATED, None, {"labels": {LABEL: "invalid"}}, ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z")),
+        *(
+            (CREATED, None, {"labels": labels}, ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"))
+            for labels in (
+                {LABEL: "invalid"},
+                {LABEL: ""},
+                {LABEL: "0"},
+                {LABEL: "-1"},
+                {LABEL: "9" * 30},
+                {"other": "1767225600"},
+                {},
+                None,
+            )
+        ),
         (CREATED, None, None, ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z")),
     ],
 )
