@@ -71,7 +71,7 @@ def allowed_endpoint(endpoint: str, settings: Settings) -> str:
     """
     try:
         parts = urlsplit(endpoint)
-        host, address = parts.hostname, parts.netloc
+        host, address, _ = parts.hostname, parts.netloc, parts.port
     except ValueError:
         raise PluginError("the endpoint is not an address") from None
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:

@@ -4,7 +4,8 @@ The one exception are the variables of the user's container: a task that was pro
 without. A plugin is told of an end only if its start succeeded (spec DRIVER 12.4).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from pydantic import JsonValue
@@ -37,19 +38,15 @@ class TaskPlugins:
         """Apply what the parent's row says to plugins."""
         own = plugin_properties(properties)
         for plugin in self._plugins:
-            plugin.apply_properties(own)
+            with self._tolerated(plugin, "plugin could not learn what its parent noted"):
+                plugin.apply_properties(own)
 
     async def start(self, task: TaskStart) -> dict[str, str]:
         """Tell every plugin that the task begins; the properties for its row."""
         properties: dict[str, str] = {}
         for plugin in self._plugins:
-            try:
+            with self._tolerated(plugin, "plugin failed at the start of the task"):
                 properties |= await plugin.start(task)
-            except PluginError as error:
-                self._log.warning(
-                    "plugin failed at the start of the task", plugin=plugin.name, error=str(error)
-                )
-            else:
                 self._started.append(plugin)
                 self._log.info("plugin told of the start of the task", plugin=plugin.name)
         return properties
@@ -58,21 +55,15 @@ class TaskPlugins:
         """Tell every started plugin what stands on the task's row."""
         own = plugin_properties(properties)
         for plugin in self._started:
-            try:
+            with self._tolerated(plugin, "plugin could not resume the task"):
                 await plugin.resume(own)
-            except PluginError as error:
-                self._log.warning("plugin could not resume the task", plugin=plugin.name, error=str(error))
 
     async def end(self, task: TaskEnd) -> None:
         """Tell every started plugin, once, that the task ended."""
         started, self._started = self._started, []
         for plugin in started:
-            try:
+            with self._tolerated(plugin, "plugin failed at the end of the task"):
                 await plugin.end(task)
-            except PluginError as error:
-                self._log.warning(
-                    "plugin failed at the end of the task", plugin=plugin.name, error=str(error)
-                )
 
     def user_variables(self) -> tuple[dict[str, Any], ...]:
         """Variables of all plugins for the user's container.
@@ -84,9 +75,20 @@ class TaskPlugins:
         for plugin in self._plugins:
             try:
                 variables += plugin.user_variables()
-            except PluginError as error:
-                raise DriverError(f"plugin {plugin.name}: {error}") from error
+            except Exception as error:
+                raise DriverError(f"plugin {plugin.name}: {_described(error)}") from error
         return tuple(variables)
+
+    @contextmanager
+    def _tolerated(self, plugin: TaskPlugin, event: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with a plugin, the task goes on)
+            self._log.warning(event, plugin=plugin.name, error=_described(error))
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 
 def plugin_properties(properties: Mapping[str, JsonValue]) -> dict[str, str]:

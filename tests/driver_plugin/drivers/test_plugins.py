@@ -6,7 +6,7 @@ here stands in for the four calls that are made.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +15,10 @@ from aiohttp.test_utils import TestServer
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.plugin_steps import scalar_metrics
+from driver_plugin.errors import DriverError
 from driver_plugin.hooks.loading import PluginLoader, allowed_endpoint
-from driver_plugin.hooks.plugin import PluginError, TaskStart
+from driver_plugin.hooks.plugin import PluginError, TaskEnd, TaskStart
+from driver_plugin.hooks.task_plugins import TaskPlugins
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.messages import Artifact, ArtifactType, IOArtifact, TaskState
@@ -214,6 +216,8 @@ async def test_users_credentials_are_references_and_the_drivers_own_go_to_allowe
         "http://mlflow?x=http://evil",
         "http://mlflow.evil.example",
         "http://[",
+        "http://mlflow:99999",
+        "http://mlflow:port",
         "mlflow",
     ],
 )
@@ -229,6 +233,89 @@ def test_without_allowed_hosts_there_are_no_plugins_and_a_bad_configuration_is_n
     text = log.body("succeeded").decode()
     assert "authType, experimentId, parentRunId" in text
     assert "canary" not in text
+
+
+class Scripted:
+    """A plugin that notes what it is told, and fails where its script says so."""
+
+    def __init__(self, name: str, told: list[str], failures: dict[str, Exception] | None = None) -> None:
+        self.name = name
+        self._told = told
+        self._failures = failures or {}
+
+    def _note(self, what: str) -> None:
+        self._told.append(f"{self.name} {what}")
+        if what in self._failures:
+            raise self._failures[what]
+
+    def apply_properties(self, properties: Mapping[str, str]) -> None:
+        self._note(f"apply {dict(properties)}")
+
+    async def start(self, task: TaskStart) -> dict[str, str]:
+        self._note("start")
+        return {f"plugins.{self.name}": task.key}
+
+    async def resume(self, properties: Mapping[str, str]) -> None:
+        del properties
+        self._note("resume")
+
+    async def end(self, task: TaskEnd) -> None:
+        self._note(f"end {task.state.value}")
+
+    def user_variables(self) -> Sequence[dict[str, Any]]:
+        self._note("variables")
+        return [{"name": self.name.upper(), "value": "x"}]
+
+
+END = TaskEnd(state=TaskState.SKIPPED, end_ms=1)
+
+
+async def test_plugins_are_told_in_the_order_of_their_names_and_of_an_end_once() -> None:
+    told: list[str] = []
+    log = InvocationLog("inv", level="DEBUG")
+    plugins = TaskPlugins([Scripted("b", told), Scripted("a", told)], log=log)
+    plugins.inherit({"plugins.a": 5, "kfp_driver_attempt": "m"})
+    assert await plugins.start(START) == {"plugins.a": "k", "plugins.b": "k"}
+    await plugins.resume({})
+    assert plugins.user_variables() == ({"name": "A", "value": "x"}, {"name": "B", "value": "x"})
+    for _ in range(2):
+        await plugins.end(END)
+    assert told == [
+        "a apply {'plugins.a': '5'}",
+        "b apply {'plugins.a': '5'}",
+        *("a start", "b start", "a resume", "b resume", "a variables", "b variables"),
+        *("a end SKIPPED", "b end SKIPPED"),
+    ]
+
+
+@pytest.mark.parametrize("error", [PluginError("down"), KeyError("a bug")])
+@pytest.mark.parametrize("where", ["apply {}", "start", "resume", "end SKIPPED"])
+async def test_a_plugin_that_fails_in_any_way_keeps_no_other_from_its_work(
+    where: str, error: Exception
+) -> None:
+    told: list[str] = []
+    log = InvocationLog("inv", level="DEBUG")
+    plugins = TaskPlugins([Scripted("a", told, {where: error}), Scripted("b", told)], log=log)
+    plugins.inherit({})
+    await plugins.start(START)
+    await plugins.resume({})
+    await plugins.end(END)
+    assert [what for what in told if what.startswith("b ")] == [
+        "b apply {}",
+        "b start",
+        "b resume",
+        "b end SKIPPED",
+    ]
+    assert ("a end SKIPPED" in told) is (where != "start")
+    assert "plugin=a" in log.body("succeeded").decode()
+
+
+@pytest.mark.parametrize("error", [PluginError("down"), KeyError("a bug")])
+def test_variables_that_a_plugin_cannot_give_fail_the_task(error: Exception) -> None:
+    log = InvocationLog("inv", level="DEBUG")
+    plugins = TaskPlugins([Scripted("a", [], {"variables": error})], log=log)
+    with pytest.raises(DriverError, match="plugin a: "):
+        plugins.user_variables()
 
 
 def test_metrics_are_numbers_of_metric_artifacts_and_of_their_metadata() -> None:
