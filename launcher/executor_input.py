@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from kfp_api.ir.executor_input import DEFAULT_WORKSPACE_PATH, ArtifactList, ExecutorInput, RuntimeArtifact
+from launcher.causes import cause_of
 from launcher.errors import LauncherError
 from launcher.paths import WORKSPACE_MARK, is_in_workspace, workspace_path
 
@@ -24,8 +23,8 @@ def parse_input(text: str) -> ExecutorInput:
         if text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
         executor_input = ExecutorInput.parse(json.loads(text))
-    except (OSError, ValidationError, ValueError, RecursionError) as error:
-        raise LauncherError(f"failed to unmarshall executor input: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise LauncherError(f"failed to unmarshall executor input: {cause_of(error)}") from error
     if executor_input.outputs is None:
         raise LauncherError("executor input has no outputs section")
     return executor_input

@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from kfp_api.checked_creation import stored_artifacts
 from kfp_api.ir.pipeline import ImporterSpec
@@ -24,6 +24,7 @@ from kfp_api.messages import (
 from kfp_api.wire import UNSET, format_timestamp
 from launcher.artifact_types import artifact_type
 from launcher.beginning import show_running
+from launcher.causes import cause_of
 from launcher.errors import LauncherError
 from launcher.flags import CommandLine
 from launcher.paths import workspace_path
@@ -126,8 +127,8 @@ def _parse_spec(line: CommandLine) -> ImporterSpec:
     """
     try:
         return ImporterSpec.parse(json.loads(line.values["importer_spec"]))
-    except (ValidationError, ValueError, RecursionError) as error:
-        raise LauncherError(f"failed to unmarshal importer spec: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise LauncherError(f"failed to unmarshal importer spec: {cause_of(error)}") from error
 
 
 def _is_for_workspace(line: CommandLine) -> bool:

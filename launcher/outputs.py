@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from kfp_api.ir.executor_input import ExecutorInput, ExecutorOutput, RuntimeArtifact
 from kfp_api.ir.pipeline import ComponentSpec, ParameterType
 from kfp_api.messages import Artifact, ArtifactType
 from launcher.artifact_types import artifact_type
+from launcher.causes import cause_of
 from launcher.errors import LauncherError
 from launcher.executor_input import EXECUTOR_LOGS
 from launcher.paths import UnsupportedSchemeError, artifact_path
@@ -57,14 +58,14 @@ def read_executor_output(path: str) -> ExecutorOutput:
     except FileNotFoundError:
         return ExecutorOutput()
     except (OSError, ValueError) as error:
-        raise LauncherError(f'failed to read ExecutorOutput in file "{path}": {_cause(error)}') from error
+        raise LauncherError(f'failed to read ExecutorOutput in file "{path}": {cause_of(error)}') from error
     try:
         output = ExecutorOutput.model_validate(json.loads(text), extra="forbid")
         for name, value in output.parameter_values.items():
             _check_storable(name, value)
     except (ValueError, RecursionError) as error:
         raise LauncherError(
-            f'failed to unmarshall ExecutorOutput in file "{path}": {_cause(error)}'
+            f'failed to unmarshall ExecutorOutput in file "{path}": {cause_of(error)}'
         ) from error
     return output
 
@@ -90,7 +91,7 @@ def collect_parameters(
         try:
             text = _read_text(parameter.output_file)
         except (OSError, ValueError) as error:
-            raise LauncherError(f"failed to read output parameter {described}: {_cause(error)}") from error
+            raise LauncherError(f"failed to read output parameter {described}: {cause_of(error)}") from error
         try:
             values[name] = text_to_parameter(text, declared)
         except ValueError as error:
@@ -172,12 +173,6 @@ def _read_text(path: str) -> str:
     if len(content) > _ROW_BYTES:
         raise ValueError(f"it is larger than {_ROW_BYTES // 2**20} MiB, make it an artifact instead")
     return content.decode()
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return _first_problem(error) if isinstance(error, ValidationError) else str(error)
 
 
 def collect_artifacts(
@@ -287,8 +282,3 @@ def _finite_or_text(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {key: _finite_or_text(item) for key, item in value.items()}
     return value
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

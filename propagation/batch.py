@@ -1,7 +1,7 @@
-"""Writes of one task's end, collected and sent in the order that readers rely on (spec LAUNCHER A12).
+"""What ancestors get from a task's end, collected and sent in the order that readers rely on (LAUNCHER A12).
 
-Artifacts first, then links, then one bulk update of task rows: nobody may see a terminal state before the
-outputs that belong to it. A part that was sent leaves the batch, so a failed flush can be repeated.
+Links first, then one bulk update of task rows: nobody may see a terminal state before the outputs that belong
+to it. A part that was sent leaves the batch, so a failed flush can be repeated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,11 @@ from collections.abc import Iterable, Sequence
 from kfp_api.client import KfpApiClient
 from kfp_api.messages import (
     ArtifactTask,
-    CreateArtifactRequest,
     InputOutputs,
     IOParameter,
     IOType,
     PipelineTask,
 )
-from propagation.errors import PropagationError
 
 ParameterIdentity = tuple[IOType, str, str, int | None]
 LinkIdentity = tuple[str, str, IOType, int, str]
@@ -41,18 +39,16 @@ def merged_parameters(*lists: Iterable[IOParameter]) -> list[IOParameter]:
 
 
 class WriteBatch:
-    """Queued artifacts, links and sparse task patches of one run."""
+    """Queued links and sparse task patches of one run."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._artifacts: list[CreateArtifactRequest] = []
-        self._unnamed_links: list[ArtifactTask] = []
         self._links: dict[LinkIdentity, ArtifactTask] = {}
         self._patches: dict[str, PipelineTask] = {}
 
     @property
     def links(self) -> list[ArtifactTask]:
-        """The queued links to artifacts that exist."""
+        """The queued links."""
         return list(self._links.values())
 
     @property
@@ -60,19 +56,9 @@ class WriteBatch:
         """The queued sparse patches by task id."""
         return dict(self._patches)
 
-    def create_artifact(self, request: CreateArtifactRequest) -> None:
-        """Queue an artifact with its output link."""
-        self._artifacts.append(request)
-
     def link(self, link: ArtifactTask) -> None:
-        """Queue a link, unless an equal one is queued.
-
-        A link without artifact id means the queued artifact at the same position among such links.
-        """
-        if link.artifact_id:
-            self._links.setdefault(link.identity, link)
-        else:
-            self._unnamed_links.append(link)
+        """Queue a link, unless an equal one is queued."""
+        self._links.setdefault(link.identity, link)
 
     def update(self, task_id: str, patch: PipelineTask) -> None:
         """Queue a sparse patch; what is queued for the task already is merged with it, the later wins."""
@@ -93,19 +79,8 @@ class WriteBatch:
         """Send everything; each part leaves the batch once it is stored.
 
         Raises:
-            PropagationError: links without artifact id and queued artifacts do not match in number.
             KfpApiError: a part could not be stored; it and the later parts stay queued.
         """
-        if self._unnamed_links and len(self._unnamed_links) != len(self._artifacts):
-            raise PropagationError(
-                f"{len(self._unnamed_links)} links wait for an artifact id, "
-                f"but {len(self._artifacts)} artifacts are to be created"
-            )
-        if self._artifacts:
-            created = await client.create_artifacts(self._artifacts)
-            for link, artifact in zip(self._unnamed_links, created, strict=False):
-                self.link(link.model_copy(update={"artifact_id": artifact.artifact_id}))
-            self._artifacts, self._unnamed_links = [], []
         if self._links:
             await client.create_artifact_tasks(list(self._links.values()))
             self._links = {}

@@ -1,11 +1,10 @@
 """When a DAG row changes its state because of its children: pure rules (spec DRIVER 4.3).
 
-The rules work on counts, because a driver asks for no more than that; :func:`settled_state` applies them
-to rows in memory (the embedded server has them at hand).
+The rules work on counts, because a driver asks for no more than that; the embedded server counts in SQL.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -147,33 +146,6 @@ def _is_platform_operation(spec: PipelineSpec, component: ComponentSpec) -> bool
         and executor.container is not None
         and (executor.container.image in _PLATFORM_IMAGES)
     )
-
-
-def settled_state(
-    spec: PipelineSpec,
-    component: ComponentSpec,
-    parent: PipelineTask,
-    children: Sequence[PipelineTask],
-    *,
-    is_loop: bool,
-) -> TaskState | None:
-    """The state that ``parent`` should change to, from all its children; ``None`` where it should not.
-
-    Raises:
-        PropagationError: the parent is no DAG, or a loop of unknown size.
-    """
-    dag = dag_of(component, parent.task_id)
-    counts = ChildCounts.of(child.state for child in children)
-    if counts.failed:
-        return TaskState.FAILED
-    expected = expected_children(dag, parent, is_loop=is_loop)
-    if counts.total < expected and not counts.running:
-        skipped = [child for child in children if child.state is TaskState.SKIPPED]
-        expected -= omitted_children(spec, dag, skipped, is_loop=is_loop)
-    if counts.running or counts.total < expected:
-        recovers = counts.total > 0 and parent.state is TaskState.FAILED
-        return TaskState.RUNNING if recovers else None
-    return counts.aggregate
 
 
 def dag_of(component: ComponentSpec, task_id: str) -> DagSpec:

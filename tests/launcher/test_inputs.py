@@ -54,6 +54,13 @@ def test_what_is_no_executor_input_is_refused(text: str) -> None:
         parse_input(text)
 
 
+def test_what_is_wrong_with_an_executor_input_is_said_without_its_values() -> None:
+    text = '{"inputs": {"artifacts": {"a": "s3cret"}}, "outputs": {}}'
+    with pytest.raises(LauncherError, match=r"executor input: inputs\.artifacts\.a: ") as caught:
+        parse_input(text)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_parameter_files_move_below_the_tasks_own_directory() -> None:
     document = {"outputs": {"parameters": {"a": {"outputFile": "/tmp/kfp/outputs/a"}}}}
     moved = rebase_outputs(ExecutorInput.parse(document), "/pod/outputs").outputs

@@ -17,7 +17,6 @@ from kfp_api.messages import (
     TaskState,
 )
 from propagation.batch import WriteBatch
-from propagation.errors import PropagationError
 from tests.embedded_api import operations
 from tests.propagation.conftest import StartRun
 from tests.propagation.specs import dag, leaf, pipeline, task
@@ -30,14 +29,19 @@ def outputs(**values: object) -> PipelineTask:
     return PipelineTask.from_wire({"outputs": {"parameters": entries}})
 
 
-async def test_artifacts_go_first_then_links_then_tasks(start_run: StartRun) -> None:
+async def test_links_go_first_then_tasks(start_run: StartRun) -> None:
     rows = await start_run(SPEC)
     root = await rows.add("root")
     row = await rows.add("root.a", parent=root)
+    artifact = Artifact(name="m", type=ArtifactType.Model, uri="s3://b/m", namespace="ns")
+    created = await rows.client.create_artifact(
+        CreateArtifactRequest(artifact=artifact, run_id=rows.run_id, task_id=row.task_id, producer_key="out")
+    )
     batch = WriteBatch(rows.run_id)
     batch.update(row.task_id, PipelineTask(state=TaskState.SUCCEEDED))
     batch.link(
         ArtifactTask(
+            artifact_id=created.artifact_id,
             run_id=rows.run_id,
             task_id=root.task_id,
             type=IOType.OUTPUT,
@@ -45,15 +49,11 @@ async def test_artifacts_go_first_then_links_then_tasks(start_run: StartRun) -> 
             producer=IOProducer(task_name="a"),
         )
     )
-    artifact = Artifact(name="m", type=ArtifactType.Model, uri="s3://b/m", namespace="ns")
-    batch.create_artifact(
-        CreateArtifactRequest(artifact=artifact, run_id=rows.run_id, task_id=row.task_id, producer_key="out")
-    )
     rows.calls.clear()
     await batch.flush(rows.client)
-    assert operations(rows.calls) == ["CreateArtifactsBulk", "CreateArtifactTasksBulk", "UpdateTasksBulk"]
+    assert operations(rows.calls) == ["CreateArtifactTasksBulk", "UpdateTasksBulk"]
     linked = (await rows.read(root)).output_artifacts[0].artifacts[0]
-    assert linked.artifact_id == (await rows.read(row)).output_artifacts[0].artifacts[0].artifact_id
+    assert linked.artifact_id == created.artifact_id
     rows.calls.clear()
     await batch.flush(rows.client)
     assert rows.calls == []
@@ -63,10 +63,14 @@ async def test_failed_flush_keeps_what_was_not_stored(start_run: StartRun) -> No
     rows = await start_run(SPEC)
     root = await rows.add("root")
     batch = WriteBatch(rows.run_id)
-    batch.update("no-such-task", outputs(x=1))
+    batch.link(link("no-such-artifact", task_id=root.task_id, run_id=rows.run_id))
+    batch.update(root.task_id, PipelineTask(state=TaskState.SUCCEEDED))
     with pytest.raises(KfpApiError):
         await batch.flush(rows.client)
-    assert set(batch.patches) == {"no-such-task"}
+    assert ([one.artifact_id for one in batch.links], set(batch.patches)) == (
+        ["no-such-artifact"],
+        {root.task_id},
+    )
     assert (await rows.read(root)).state is TaskState.RUNNING
 
 
@@ -84,25 +88,17 @@ def test_patches_of_one_task_merge_and_the_later_wins() -> None:
     ]
 
 
-async def test_links_without_artifact_must_match_the_queued_artifacts(start_run: StartRun) -> None:
-    rows = await start_run(SPEC)
-    batch = WriteBatch(rows.run_id)
-    batch.link(ArtifactTask(run_id=rows.run_id, task_id="t", type=IOType.OUTPUT, key="m"))
-    with pytest.raises(PropagationError, match="1 links wait for an artifact id, but 0 artifacts"):
-        await batch.flush(rows.client)
+def link(
+    artifact_id: str = "x", *, key: str = "m", iteration: int | None = None, **more: str
+) -> ArtifactTask:
+    row = {"run_id": "r", "task_id": "t", **more}
+    producer = IOProducer(task_name="a", iteration=iteration)
+    return ArtifactTask(artifact_id=artifact_id, type=IOType.OUTPUT, key=key, producer=producer, **row)
 
 
 def test_equal_links_are_queued_once() -> None:
     batch = WriteBatch("r")
-    for producer in ("a", "b"):
-        batch.link(
-            ArtifactTask(
-                artifact_id="x",
-                run_id="r",
-                task_id="t",
-                type=IOType.OUTPUT,
-                key="m",
-                producer=IOProducer(task_name=producer),
-            )
-        )
-    assert len(batch.links) == 1
+    same = link().model_copy(update={"producer": IOProducer(task_name="b")})
+    for one in (link(), same, link(key="n"), link(iteration=0), link(iteration=1)):
+        batch.link(one)
+    assert batch.links == [link(), link(key="n"), link(iteration=0), link(iteration=1)]

@@ -24,7 +24,7 @@ from kfp_api.messages import (
 from kfp_api.transport import ApiCall
 from propagation.errors import PropagationError
 from propagation.loop_size import LOOP_SIZE_PROPERTY
-from propagation.state_rules import aggregate_state, omitted_children, omitted_tasks, settled_state
+from propagation.state_rules import aggregate_state, omitted_children, omitted_tasks
 from propagation.statuses import propagate_statuses
 from tests.embedded_api import Rows, embedded_api, operations
 from tests.propagation.conftest import StartRun
@@ -390,27 +390,6 @@ def test_skipped_row_omits_consumers_only_when_its_node_was_skipped(
 def row(name: str, state: TaskState, index: int | None = None) -> PipelineTask:
     attributes = TypeAttributes(iteration_index=index) if index is not None else None
     return PipelineTask(name=name, state=state, type_attributes=attributes)
-
-
-@pytest.mark.parametrize(
-    ("before", "children", "after"),
-    [
-        (RUNNING, [row("a", SUCCEEDED)], None),
-        (RUNNING, [row("a", SUCCEEDED), row("b", RUNNING)], None),
-        (RUNNING, [row("a", SUCCEEDED), row("b", CACHED)], SUCCEEDED),
-        (RUNNING, [row("a", FAILED)], FAILED),
-        (FAILED, [row("a", RUNNING)], RUNNING),
-        (FAILED, [row("a", SUCCEEDED)], RUNNING),
-        (FAILED, [], None),
-    ],
-)
-def test_rows_in_memory_give_the_same_decisions(
-    before: TaskState, children: list[PipelineTask], after: TaskState | None
-) -> None:
-    spec = PipelineSpec.parse(pipeline(dag(TWO), COMPONENTS))
-    assert spec.root is not None
-    parent = PipelineTask(task_id="p", state=before)
-    assert settled_state(spec, spec.root, parent, children, is_loop=False) is after
 
 
 async def test_two_tasks_that_end_together_do_not_miss_each_other(start_run: StartRun) -> None:
