@@ -33,6 +33,8 @@ from local_stack.runner.runtime_process import ProcessRuntime, inherited
 
 HOW: Final = "containers"
 _ENGINE_FAILED: Final = 125
+LAUNCHER_MEMORY: Final = 128 * 1024**2
+"""Bytes that containers get beyond their limit: the launcher inside needs some, and must outlive the task."""
 _PULL: Final = {"Always": "always", "Never": "never"}
 _CLIENT: Final = frozenset(
     {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "USER"}
@@ -207,7 +209,8 @@ def _limit_options(container: Mapping[str, Any]) -> list[str]:
     options: list[str] = []
     if limits is not None and limits.memory is not None:
         # As on a node of Kubernetes: no swap beyond the limit.
-        options += ["--memory", str(limits.memory), "--memory-swap", str(limits.memory)]
+        memory = str(limits.memory + LAUNCHER_MEMORY)
+        options += ["--memory", memory, "--memory-swap", memory]
     if limits is not None and limits.cpu is not None:
         options += ["--cpus", f"{limits.cpu.normalize():f}"]
     return options

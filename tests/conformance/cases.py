@@ -1,7 +1,8 @@
 """What becomes of KFP's own fixture pipelines on one machine: parameters, end states, and what cannot run.
 
-A pipeline is expected to succeed unless it stands in one of the tables. ``FAILS`` are those that KFP fails
-too; ``CANNOT_RUN`` are those that need something no single machine has: an image's own files, a cluster's
+A pipeline is expected to succeed, with executors as processes, unless it stands in one of the tables.
+``FAILS`` are those that KFP fails too; ``IN_SANDBOX`` are those whose executors need a file system of their
+own; ``CANNOT_RUN`` are those that need something no single machine has: an image's own files, a cluster's
 API, the internet, packages that are not installed.
 """
 
@@ -62,13 +63,17 @@ CANNOT_RUN: Final[Mapping[str, str]] = {
     "pipeline_with_condition_dynamic_task_output_custom_training_job": "starts a Vertex AI job",
     "pipeline_with_dynamic_task_output_custom_training_job": "starts a Vertex AI job",
     "pipeline_with_importer_and_gcpc_types": _GCS,
-    "pipeline_with_secret_as_volume": "mounts a Secret; local processes have no mounts",
     "pipeline_with_volume": _CLUSTER,
     "take_nap_pipeline_root_compiled": "sleeps for 15 minutes",
     "pythonic_artifact_with_single_return": _GCS,
     "two_step_pipeline": _GCS,
     "upload_download_compiled": "reads an object store through a cluster's service",
 }
+
+IN_SANDBOX: Final[Mapping[str, str]] = {
+    "pipeline_with_secret_as_volume": "with `--executor sandbox`: it mounts a Secret",
+}
+"""Pipelines that need a file system of their own, and why."""
 
 _SAMPLES: Final[Mapping[str, JsonValue]] = {
     "STRING": "x",
@@ -92,9 +97,9 @@ def names() -> list[str]:
     return sorted(str(file.relative_to(PIPELINES).with_suffix("")) for file in PIPELINES.rglob("*.yaml"))
 
 
-def runnable() -> list[str]:
-    """Those that are run."""
-    return [name for name in names() if name not in CANNOT_RUN]
+def runnable(*, sandbox: bool) -> list[str]:
+    """Those that are run, in sandboxes or as processes."""
+    return [name for name in names() if name not in CANNOT_RUN and (name in IN_SANDBOX) is sandbox]
 
 
 def expected_state(name: str) -> RuntimeState:

@@ -92,6 +92,19 @@ def get(file: str, text: OutputPath(str)):  # type: ignore[valid-type]
     return ContainerSpec(image="alpine", command=SHELL, args=['cat "$0" > "$1"', file, text])
 
 
+@dsl.container_component
+def use(record: str):
+    """Say in ``record`` when it begins and when it ends."""
+    script = 'echo "begin $CUDA_VISIBLE_DEVICES" >> "$0"; sleep 0.3; echo "end $CUDA_VISIBLE_DEVICES" >> "$0"'
+    return ContainerSpec(image="alpine", command=SHELL, args=[script, record])
+
+
+@dsl.container_component
+def eat():
+    """Use more and more memory."""
+    return ContainerSpec(image="alpine", command=SHELL, args=["x=12345678; while true; do x=$x$x; done"])
+
+
 @dsl.component(base_image="python:3.11")
 def report(status: PipelineTaskFinalStatus) -> str:
     return f"{status.pipeline_task_name} {status.state}"
@@ -204,11 +217,22 @@ def workspace(text: str) -> str:
     return get(file=shared.outputs["file"]).outputs["text"]
 
 
+@dsl.pipeline(name="accelerated")
+def accelerated(record: str) -> None:
+    for _ in range(3):
+        use(record=record).set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+
+
+@dsl.pipeline(name="hungry")
+def hungry() -> None:
+    eat().set_memory_limit("64Mi")
+
+
 PIPELINES = {
     one.name: one
     for one in (
         *(sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper),
-        *(recorded, flaky, retried, greetings, imports, workspace),
+        *(recorded, flaky, retried, greetings, imports, workspace, accelerated, hungry),
     )
 }
 

@@ -15,6 +15,7 @@ from kfp_api.messages import RuntimeState, TaskState
 from tests.e2e.pipelines import compile_to
 from tests.e2e.stored import stored_runs
 from tests.e2e.up import Up, finished_labels, journal_lines, starts, up, wait_until
+from tests.executor_modes import Mode
 
 LABELS = {"first", "x", "y", "z", "last"}
 MOST_KILLS = 40
@@ -37,15 +38,16 @@ def check_result(data: Path, run_id: str) -> None:
     "seed", [pytest.param(seed, marks=[] if seed == 1 else pytest.mark.slow) for seed in (1, 2, 3, 4)]
 )
 def test_a_run_whose_runner_is_killed_again_and_again_ends_as_if_nothing_had_happened(
-    seed: int, tmp_path: Path
+    each_mode: Mode, seed: int, tmp_path: Path
 ) -> None:
+    how = each_mode.options(tmp_path)
     moments = random.Random(seed)
     farthest = 30 if seed == 1 else 5
     data, record, pipeline = tmp_path / "data", tmp_path / "record", compile_to(tmp_path, "recorded")
     run_id, kills = "", 0
     finished: dict[str, int] = {}
     while True:
-        with up(data, "--max-pods", "2") as stack:
+        with up(data, "--max-pods", "2", *how) as stack:
             run_id = run_id or stack.submit(pipeline, record=str(record))
             goal = journal_lines(data) + moments.randint(1, farthest)
             wait_for_lines(stack, run_id, goal)

@@ -15,6 +15,7 @@ from kfp_api.messages import RuntimeState, TaskState
 from tests.e2e.conftest import KFP_DRIVER, kfp_driver
 from tests.e2e.pipelines import compile_to
 from tests.e2e.stored import stored_runs
+from tests.executor_modes import Mode
 
 MARK = "KFP_E2E_MARK"
 
@@ -47,10 +48,11 @@ def wait_until_gone(mark: str, seconds: float) -> list[str]:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_stopped_run_leaves_no_process_and_the_directory_works_again(
-    number: signal.Signals, code: int, tmp_path: Path
+    each_mode: Mode, number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     pipeline, data = compile_to(tmp_path, "sleeper"), tmp_path / "data"
-    command = [*KFP_DRIVER, "local", "run", str(pipeline), "--data-dir", str(data)]
+    how = each_mode.options()
+    command = [*KFP_DRIVER, "local", "run", str(pipeline), "--data-dir", str(data), *how]
     mark = f"{tmp_path.name}-{number.name}"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -78,7 +80,7 @@ def test_stopped_run_leaves_no_process_and_the_directory_works_again(
     assert list(temporary.iterdir()) == []
     assert "Traceback" not in output
 
-    again = kfp_driver("local", "run", compile_to(tmp_path, "sums"), "--data-dir", data, cwd=tmp_path)
+    again = kfp_driver("local", "run", compile_to(tmp_path, "sums"), "--data-dir", data, *how, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     stopped, finished = stored_runs(data)
     assert finished.run.state is RuntimeState.SUCCEEDED
