@@ -40,6 +40,11 @@ class Accelerators:
         self._free = {name: list(range(count)) for name, count in capacity.items()}
         self._waiting: list[_Waiter] = []
 
+    @property
+    def are_counted(self) -> bool:
+        """Whether any resource is."""
+        return bool(self._capacity)
+
     @asynccontextmanager
     async def held(self, wanted: Mapping[str, int]) -> AsyncIterator[dict[str, str]]:
         """Hold as many units as are wanted; gives the environment that says which units they are.

@@ -84,6 +84,9 @@ class LocalPods:
         Raises:
             NodeError: this machine does not have as many.
         """
+        if not self._accelerators.are_counted:
+            yield
+            return
         main = build_pod(self._workflow, request).main
         async with self._accelerators.held(wanted_accelerators(main)) as variables:
             self._devices[request.node.id] = variables
