@@ -19,6 +19,7 @@ from local_stack.runner.sandbox_mounts import LAUNCHER_PACKAGES, package_directo
 CARRIED: Final = "/kfp-carried"
 _PYTHON: Final = f"{CARRIED}/python"
 _START: Final = "import sys; sys.path += {packages!r}; from launcher.__main__ import main; sys.exit(main())"
+_MAPS: Final = Path("/proc/self/maps")
 _MAPPED_FIELDS: Final = 6
 
 
@@ -36,12 +37,12 @@ class CarriedPython:
         Raises:
             ExecutorModeError: this Python does not use the GNU C library.
         """
-        libraries = _mapped_libraries()
+        libraries = _mapped_libraries() if _MAPS.exists() else []
         loader = next((one for one in libraries if one.name.startswith("ld-linux")), None)
         if loader is None:
             raise ExecutorModeError(
-                "--executor container carries this Python into images, which needs the GNU C library; "
-                "use --executor sandbox or process"
+                "--executor container carries this Python into images, which needs Linux with the GNU C "
+                "library; use --executor sandbox or process"
             )
         folders = {folder: f"{CARRIED}/lib/{n}" for n, folder in enumerate(_folders(libraries))}
         packages = {folder: f"{CARRIED}/packages/{n}" for n, folder in enumerate(_package_folders())}
@@ -71,7 +72,7 @@ class CarriedPython:
 def _mapped_libraries() -> list[Path]:
     """The shared libraries that this process uses, but those that Python finds itself."""
     found = []
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+    for line in _MAPS.read_text(encoding="utf-8").splitlines():
         fields = line.split(maxsplit=_MAPPED_FIELDS - 1)
         path = Path(fields[-1]) if len(fields) == _MAPPED_FIELDS else Path()
         own = any(path.is_relative_to(folder) for folder in _package_folders())

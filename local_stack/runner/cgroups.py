@@ -40,6 +40,8 @@ class Cgroups:
     @classmethod
     def find(cls, proc: Path = Path("/proc/self")) -> Self | None:
         """Where this process may make groups that limit memory, if anywhere."""
+        if not (proc / "cgroup").exists():
+            return None
         memory = _find(proc, "memory")
         return None if memory is None else cls(memory, _find(proc, "cpu"))
 
