@@ -5,10 +5,13 @@ killed runner knew is known to the next one. The last line of a node counts; a l
 was never acted upon.
 """
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from local_stack.runner.nodes import Node, NodeType, Phase
 
@@ -24,7 +27,7 @@ class StateDirectory:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._journal: BinaryIO | None = None
+        self._journal: FileIO | None = None
 
     @property
     def pods(self) -> Path:
@@ -60,10 +63,19 @@ class StateDirectory:
         replace_file(self.directory / _JOURNAL, "".join(_line(node) for node in nodes))
 
     def record(self, node: Node) -> None:
-        """Note a changed node."""
+        """Note a changed node.
+
+        Raises:
+            OSError: it cannot be written; nothing of it is.
+        """
         if self._journal is None:
-            self._journal = (self.directory / _JOURNAL).open("ab", buffering=0)
-        self._journal.write(_line(node).encode())
+            self._journal = _opened_behind_last_line(self.directory / _JOURNAL)
+        line = _line(node).encode()
+        written = self._journal.write(line)
+        if written != len(line):
+            # No room for all of it: half a line would spoil the next one.
+            self._journal.truncate(self._journal.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Let go of the file; a later record opens it again."""
@@ -95,6 +107,19 @@ def replace_file(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def _opened_behind_last_line(path: Path) -> FileIO:
+    """The journal, ready for its next line; a line that a kill cut off goes first."""
+    journal = FileIO(path, "a+")
+    try:
+        journal.seek(0)
+        journal.truncate(journal.readall().rfind(b"\n") + 1)
+        journal.seek(0, os.SEEK_END)
+    except OSError:
+        journal.close()
+        raise
+    return journal
 
 
 def _line(node: Node) -> str:

@@ -5,6 +5,9 @@ another engine goes on from what had been written by then; drivers are a scripte
 pods are scripted.
 """
 
+import resource
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,38 @@ async def test_a_line_that_was_cut_off_counts_as_not_written(tmp_path: Path) -> 
     before = StateDirectory(tmp_path).nodes()
     (tmp_path / "nodes.jsonl").write_bytes(b"".join(lines[:5]) + lines[5][:-3])
     assert StateDirectory(tmp_path).nodes() == before
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    nodes = [Node(id=str(number), name=str(number), type=NodeType.POD) for number in range(3)]
+    for node in nodes:
+        # As after three kills, each in the middle of a line.
+        with closing(StateDirectory(tmp_path)) as state:
+            state.record(node)
+        with (tmp_path / "nodes.jsonl").open("ab") as journal:
+            journal.write(b'{"id": "cut')
+    assert StateDirectory(tmp_path).nodes() == {node.name: node for node in nodes}
+
+
+def test_a_line_for_which_there_is_no_room_is_not_written_by_half(tmp_path: Path) -> None:
+    nodes = [Node(id=str(number), name=str(number) * 200, type=NodeType.POD) for number in range(3)]
+    with closing(StateDirectory(tmp_path)) as state:
+        state.record(nodes[0])
+        with file_size_limit((tmp_path / "nodes.jsonl").stat().st_size + 100), pytest.raises(OSError):  # noqa: PT011 (the kernel's choice)
+            state.record(nodes[1])
+        state.record(nodes[2])
+    assert StateDirectory(tmp_path).nodes() == {node.name: node for node in (nodes[0], nodes[2])}
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process grows beyond ``size`` bytes: writes end there, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_what_a_run_that_goes_on_takes_from_the_journal_is_not_written_again(tmp_path: Path) -> None:
