@@ -5,12 +5,14 @@ a log file of a run reads like a log.
 """
 
 import asyncio
+import io
 import os
 import re
 import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, TextIO
 
 from local_stack.runner.nodes import Node, NodeType, Phase
@@ -41,8 +43,13 @@ class Screen:
 
     @classmethod
     def of(cls, stream: TextIO | None = None) -> "Screen":
-        """The screen of a stream, standard output by default."""
+        """The screen of a stream, standard output by default; what its encoding lacks is shown as ``?``."""
         chosen = sys.stdout if stream is None else stream
+        if chosen is None:
+            # Started with standard output closed.
+            chosen = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open as long as we are)
+        if isinstance(chosen, io.TextIOWrapper):
+            chosen.reconfigure(errors="replace")
         live = chosen.isatty() and os.environ.get("TERM", "") != "dumb"
         return cls(chosen, live=live, colour=live and "NO_COLOR" not in os.environ)
 
@@ -63,8 +70,23 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Write one line."""
-        self.stream.write(text + "\n")
-        self.stream.flush()
+        self.write(text + "\n")
+
+    def write(self, text: str) -> None:
+        """Write now. Whoever stops reading, or has no room, does not end what is shown: it goes on unseen."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except OSError as error:
+            self._let_go(error)
+
+    def _let_go(self, error: OSError) -> None:
+        unseen = os.open(os.devnull, os.O_WRONLY)
+        # What the stream still holds back has to go somewhere, at the end of the process at the latest.
+        os.dup2(unseen, self.stream.fileno())
+        os.close(unseen)
+        if not isinstance(error, BrokenPipeError):
+            print(f"kfp-driver: output is no longer shown: {error.strerror}", file=sys.stderr)  # noqa: T201
 
 
 class Progress:
@@ -152,7 +174,7 @@ class Progress:
 
     def _erase(self) -> None:
         if self._drawn:
-            self._screen.stream.write(f"\x1b[{self._drawn}F\x1b[J")
+            self._screen.write(f"\x1b[{self._drawn}F\x1b[J")
             self._drawn = 0
 
 

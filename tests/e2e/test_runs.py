@@ -4,13 +4,15 @@ Oracles: the arithmetic of the pipelines in :mod:`tests.e2e.pipelines` (compiled
 task tree that KFP's API shows for them (spec DRIVER 0.1, LAUNCHER E3).
 """
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from kfp_api.messages import IOType, RuntimeState, TaskState, TaskType
 from local_stack.executor_options import ExecutorMode
-from tests.e2e.conftest import Finished, kfp_driver
+from tests.e2e.conftest import KFP_DRIVER, SECONDS, Finished, kfp_driver
 from tests.e2e.pipelines import compile_to
 from tests.e2e.stored import StoredRun, stored_runs
 from tests.executor_modes import Mode
@@ -38,6 +40,19 @@ def test_parameters_travel_from_the_command_line_to_the_pipelines_output(tmp_pat
     stored = succeed(tmp_path, PROCESS, "sums", "-p", "a=30")
     assert stored.output("add", "total") == 32
     assert stored.output("ROOT") == 42
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_shows(tmp_path: Path) -> None:
+    pipeline = compile_to(tmp_path, "sums")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*KFP_DRIVER, "local", "run", str(pipeline), "--data-dir", str(tmp_path / "data")]
+    ended = subprocess.run(
+        command, check=False, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, timeout=SECONDS
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert stored_runs(tmp_path / "data")[-1].run.state is RuntimeState.SUCCEEDED
 
 
 def test_loops_run_over_static_produced_and_nested_items_in_order(tmp_path: Path, mode: Mode) -> None:
