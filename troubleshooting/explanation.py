@@ -172,6 +172,9 @@ class Explainer:
             cause = _cause_of(label(task.name, task.iteration_index), log.error)
         elif task.scope_path == ROOT:
             reason = f"no driver was called for this run, which is {self._run.state.value}"
+            told = (self._run.state_history[-1].error or {}).get("message") if self._run.state_history else ""
+            if told:
+                cause = _cause_of(self._run.display_name, str(told))
         else:
             reason, cause = await self._not_started(task)
         return Explanation(

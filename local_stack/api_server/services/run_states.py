@@ -30,6 +30,9 @@ _STATE_OF_PHASE: Final = {
     "Error": RuntimeState.FAILED,
 }
 
+_INTERNAL: Final = 13
+"""``google.rpc`` code of a run that failed for a reason of its own."""
+
 _TERMINABLE: Final = frozenset(
     {
         RuntimeState.PENDING,
@@ -79,7 +82,7 @@ def report_workflow(tx: Transaction, text: object) -> Wire:
     columns: dict[str, Any] = {
         "State": reported.value,
         "Conditions": str(_member(workflow, "status").get("phase")),
-        "StateHistory": run_history(row, reported, tx.now),
+        "StateHistory": run_history(row, reported, tx.now, reason=_reason(workflow, reported)),
     }
     if isinstance(name, str) and name:
         columns["Name"] = name
@@ -90,12 +93,23 @@ def report_workflow(tx: Transaction, text: object) -> Wire:
     return {}
 
 
-def run_history(row: RunRow, state: RuntimeState, now: int) -> str:
-    """A run's state history with ``state`` added, unless it is the last entry already."""
+def run_history(row: RunRow, state: RuntimeState, now: int, *, reason: str = "") -> str:
+    """A run's state history with ``state`` added, unless it is the last entry already.
+
+    ``reason`` becomes the error of the entry, a ``google.rpc.Status``.
+    """
     history = orjson.loads(row.StateHistory or "[]")
     if history and history[-1].get("state") == state.value:
         return str(row.StateHistory)
-    return json_text([*history, {"update_time": timestamp(now), "state": state.value}])
+    entry: dict[str, Any] = {"update_time": timestamp(now), "state": state.value}
+    if reason:
+        entry["error"] = {"code": _INTERNAL, "message": reason}
+    return json_text([*history, entry])
+
+
+def _reason(workflow: dict[str, Any], reported: RuntimeState) -> str:
+    message = _member(workflow, "status").get("message")
+    return message if isinstance(message, str) and reported is RuntimeState.FAILED else ""
 
 
 def _moves(current: RuntimeState, reported: RuntimeState) -> bool:
