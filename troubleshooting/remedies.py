@@ -26,6 +26,17 @@ _ADVICE: Final = (
     ),
     # Inputs
     (
+        r"(Secret|ConfigMap) \".+\" has no key|put its value into the file",
+        "Put the value into the file that the message names, then retry the run.",
+    ),
+    (
+        r"loop-item-param.*the resolved input is null",
+        (
+            'The SDK loses a loop\'s item that stands in text, such as f"{item}-x", inside another group. '
+            "Give the item to the task as an input of its own."
+        ),
+    ),
+    (
         r"type mismatch|got null for input parameter",
         (
             "Give the input a value of the declared type, or change the type in the component. Values "
@@ -162,6 +173,14 @@ _ADVICE: Final = (
         "The run had ended already. Retry or clone the run.",
     ),
     # Executors
+    (
+        r"executable file not found",
+        (
+            "The image has no such command; a local run uses no image, so the command has to be installed "
+            "on this machine. A component without a command runs its arguments as one: KFP does not use "
+            "the image's entrypoint."
+        ),
+    ),
     (
         r"exit (code|status)|Traceback|Error:|signal",
         (
