@@ -29,6 +29,7 @@ from local_stack.runner.python_environment import PipInstall
 
 _API_PORT: Final = 8888
 _STOP_SECONDS: Final = 60.0
+_WHICH: Final = "id of the run, the beginning of one, display name, or latest"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -87,14 +88,14 @@ def _resume(arguments: argparse.Namespace) -> int:
     from local_stack.local_run import resume_run  # noqa: PLC0415 (keeps --help fast)
 
     executors = executor_options(arguments)
-    return resume_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods, executors=executors)
+    return resume_run(arguments.data_dir, arguments.run, max_pods=arguments.max_pods, executors=executors)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
     from local_stack.local_run import retry_run  # noqa: PLC0415 (keeps --help fast)
 
     executors = executor_options(arguments)
-    return retry_run(arguments.data_dir, arguments.run_id, max_pods=arguments.max_pods, executors=executors)
+    return retry_run(arguments.data_dir, arguments.run, max_pods=arguments.max_pods, executors=executors)
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -181,7 +182,7 @@ def _configure_continuing(commands: Any) -> None:
         "that had finished are not run again.",
     )
     resume.add_argument(
-        "run_id", nargs="?", default="", metavar="RUN_ID", help="the run (default: the latest unfinished one)"
+        "run", nargs="?", default="", metavar="RUN", help=f"{_WHICH} (default: the latest unfinished one)"
     )
     retry = _action(
         commands,
@@ -189,7 +190,7 @@ def _configure_continuing(commands: Any) -> None:
         "run the failed parts of a failed run again",
         description="Run the failed parts of a failed run again, as KFP's Retry does. What succeeded stays.",
     )
-    retry.add_argument("run_id", metavar="RUN_ID", help="the run, as local run and local status print it")
+    retry.add_argument("run", metavar="RUN", help=_WHICH)
     for parser in (resume, retry):
         _add_data_directory(parser)
         _add_pods(parser)

@@ -4,9 +4,11 @@ Everything that a local run leaves behind is below this directory. A lock, held 
 process lives, keeps a second run from using the same database, log and artifact directories.
 """
 
+import errno
 import fcntl
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,20 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 DEFAULT_NAME: Final = ".kfp-driver"
+
+
+_REFUSALS: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 class DataDirectoryError(Exception):
@@ -34,6 +50,14 @@ class DataDirectory:
     def at(cls, path: Path) -> "DataDirectory":
         """The data directory at ``path``, which need not exist."""
         return cls(path.expanduser().absolute())
+
+    @property
+    def option(self) -> str:
+        """What a command line needs to mean this directory: `` --data-dir PATH``, nothing for the default."""
+        if self.root == Path(DEFAULT_NAME).absolute():
+            return ""
+        relative = os.path.relpath(self.root)
+        return f" --data-dir {shlex.quote(str(self.root) if relative.startswith('..') else relative)}"
 
     @property
     def database(self) -> Path:
@@ -107,13 +131,14 @@ class DataDirectory:
             self.root.mkdir(parents=True, exist_ok=True)
             lock = (self.root / "lock").open("a+")
         except OSError as error:
-            raise DataDirectoryError(f"data directory {self.root}: {error.strerror}") from error
+            reason = "it is a file" if self.root.is_file() else error.strerror
+            raise DataDirectoryError(f"data directory {self.root}: {reason}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DataDirectoryError(
-                    f"data directory {self.root} is in use by {_described(_read_holder(lock))}"
+                    f"data directory {self.root} is in use by {_described(_read_holder(lock), self.option)}"
                 ) from None
             lock.truncate(0)
             json.dump(
@@ -130,6 +155,19 @@ class DataDirectory:
             lock.truncate(0)
 
 
+def refusal(error: BaseException) -> str:
+    """Why the file system refuses, where that is all an error comes down to; empty for any other error.
+
+    Of a group, every member has to: a defect must not hide behind a full disk.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        reasons = [refusal(member) for member in error.exceptions]
+        return reasons[0] if all(reasons) else ""
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return str(error.strerror) + (f": {error.filename}" if error.filename else "")
+    return ""
+
+
 def _read_holder(lock: IO[str]) -> dict[str, Any]:
     lock.seek(0)
     try:
@@ -140,10 +178,10 @@ def _read_holder(lock: IO[str]) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _described(holder: Mapping[str, Any]) -> str:
+def _described(holder: Mapping[str, Any], option: str) -> str:
     if not holder:
         return "another process; wait for it to end or choose another --data-dir"
     who = f"process {holder['pid']} ({holder['command']}, since {holder['since']})"
     if holder["stays"]:
-        return f"{who}; submit to it with kfp.Client, or end it with kfp-driver local stop"
+        return f"{who}; submit to it with kfp.Client, or end it with kfp-driver local stop{option}"
     return f"{who}; wait for it to end or choose another --data-dir"

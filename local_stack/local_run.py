@@ -19,8 +19,9 @@ from compiler.options import CompilerOptions
 from compiler.parameters import check_parameters, parse_parameters
 from kfp_api.client import KfpApiClient
 from kfp_api.errors import KfpApiError
-from kfp_api.messages import Run, RuntimeConfig
-from local_stack.data_directory import DataDirectory
+from kfp_api.messages import Run, RuntimeConfig, RuntimeState
+from kfp_api.named_runs import NoSuchRunError, find_run
+from local_stack.data_directory import DataDirectory, refusal
 from local_stack.executor_options import ExecutorOptions
 from local_stack.executors import Executors, open_executors
 from local_stack.run_execution import Machine, RunExecution, compile_manifest
@@ -46,12 +47,6 @@ class LocalRunError(Exception):
     """The run could not be carried out; the text is for the user."""
 
     exit_code = 1
-
-
-class NoSuchRunError(Exception):
-    """There is no run to go on with; the text is one line for the user."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,33 +142,38 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
 
 def resume_run(
     data_directory: Path,
-    run_id: str,
+    name: str,
     *,
     max_pods: int,
     executors: ExecutorOptions | None = None,
     screen: Screen | None = None,
 ) -> int:
-    """Go on with an interrupted run, the latest one when ``run_id`` is empty; returns the exit code.
+    """Go on with an interrupted run, the latest one when ``name`` is empty; returns the exit code.
 
     Raises:
         Exception: with ``exit_code`` 2 where there is no such run or it is finished.
     """
-    data = DataDirectory.at(data_directory)
+    data = _with_runs(data_directory)
 
     async def find(client: KfpApiClient) -> Run:
+        if name:
+            found = await find_run(client, name)
+            if found.is_finished:
+                raise NoSuchRunError(
+                    f"run {found.run_id} has ended {found.state.value}; local retry repeats failed runs"
+                )
+            return await client.get_run(found.run_id)
         waiting = [run async for run in unfinished_runs(client)]
-        found = [run for run in waiting if run.run_id == (run_id or waiting[-1].run_id)]
-        if not found:
-            which = f"run {run_id}" if run_id else "no run"
-            raise NoSuchRunError(f"{which} in {data.root} is unfinished; local retry repeats failed ones")
-        return await client.get_run(found[0].run_id)
+        if not waiting:
+            raise NoSuchRunError(f"no run in {data.root} is unfinished; local retry repeats failed ones")
+        return await client.get_run(waiting[-1].run_id)
 
     return _run(data, find, screen, max_pods=max_pods, executors=executors)
 
 
 def retry_run(
     data_directory: Path,
-    run_id: str,
+    name: str,
     *,
     max_pods: int,
     executors: ExecutorOptions | None = None,
@@ -184,16 +184,28 @@ def retry_run(
     Raises:
         Exception: with ``exit_code`` 2 where there is no such run or it did not fail.
     """
+    data = _with_runs(data_directory)
 
     async def reopen(client: KfpApiClient) -> Run:
-        try:
-            await client.retry_run(run_id)
-        except KfpApiError as error:
-            raise NoSuchRunError(str(error)) from error
-        return await client.get_run(run_id)
+        found = await find_run(client, name)
+        if not found.is_finished:
+            raise NoSuchRunError(
+                f"run {found.run_id} is unfinished; kfp-driver local resume{data.option} goes on with it"
+            )
+        if found.state is not RuntimeState.FAILED:
+            raise NoSuchRunError(f"run {found.run_id} is {found.state.value}; only failed runs are retried")
+        await client.retry_run(found.run_id)
+        return await client.get_run(found.run_id)
 
-    data = DataDirectory.at(data_directory)
     return _run(data, reopen, screen, max_pods=max_pods, executors=executors)
+
+
+def _with_runs(data_directory: Path) -> DataDirectory:
+    """A data directory that runs were executed in; looking for a run in another one would make it."""
+    data = DataDirectory.at(data_directory)
+    if not data.database.is_file():
+        raise NoSuchRunError(f"there are no runs in {data.root}; --data-dir names another data directory")
+    return data
 
 
 def _run(
@@ -209,11 +221,17 @@ def _run(
     opened = open_executors(executors or ExecutorOptions())
     with data.locked():
         machine = open_machine(data, max_pods=max_pods, executors=opened, faults=faults)
-        return asyncio.run(_to_exit_code(machine, open_run, screen or Screen.of(), options or RunOptions()))
+        return asyncio.run(
+            _to_exit_code(data, machine, open_run, screen or Screen.of(), options or RunOptions())
+        )
 
 
 async def _to_exit_code(
-    opening: AbstractAsyncContextManager[Machine], open_run: OpenRun, screen: Screen, options: RunOptions
+    data: DataDirectory,
+    opening: AbstractAsyncContextManager[Machine],
+    open_run: OpenRun,
+    screen: Screen,
+    options: RunOptions,
 ) -> int:
     interruption = _Interruption()
     with interruption.installed():
@@ -227,6 +245,14 @@ async def _to_exit_code(
             return 128 + interruption.number
         except KfpApiError as error:
             raise LocalRunError(f"the embedded KFP API: {error}") from error
+        except (OSError, ExceptionGroup) as error:
+            reason = refusal(error)
+            if not reason:
+                raise
+            raise LocalRunError(
+                f"data directory {data.root}: {reason}; when that is mended, kfp-driver local "
+                f"resume{data.option} goes on with the run"
+            ) from error
     show_outcome(screen, outcome, stopped_by=interruption.name)
     if interruption.number is not None:
         return 128 + interruption.number
@@ -276,7 +302,7 @@ async def _execute(
     run = await open_run(machine.client)
     others = [one async for one in unfinished_runs(machine.client) if one.run_id != run.run_id]
     execution = await RunExecution.open(machine, run, options)
-    _introduce(screen, execution, waiting=len(others))
+    _introduce(screen, execution, machine.data, waiting=len(others))
     if machine.executors.remark:
         screen.line(screen.paint(machine.executors.remark, "dim"))
     progress = Progress(screen, execution.workflow.name)
@@ -300,7 +326,7 @@ async def _execute(
     )
 
 
-def _introduce(screen: Screen, execution: RunExecution, *, waiting: int) -> None:
+def _introduce(screen: Screen, execution: RunExecution, data: DataDirectory, *, waiting: int) -> None:
     again = "  (goes on)" if execution.continues else ""
     screen.line(f"run {execution.run.run_id}  {execution.run.display_name}{again}")
     ignored = execution.workflow.ignored_fields
@@ -309,7 +335,8 @@ def _introduce(screen: Screen, execution: RunExecution, *, waiting: int) -> None
         screen.line(screen.paint(f"without effect on this machine: {', '.join(unusual)}", "dim"))
     if waiting:
         what = "1 other run is" if waiting == 1 else f"{waiting} other runs are"
-        screen.line(screen.paint(f"{what} unfinished here; kfp-driver local resume goes on", "dim"))
+        hint = f"{what} unfinished here; kfp-driver local resume{data.option} goes on"
+        screen.line(screen.paint(hint, "dim"))
 
 
 async def _supervised(machine: Machine, execution: RunExecution, progress: Progress) -> Node:

@@ -152,7 +152,7 @@ class RunExecution:
                 root = await self.engine.run()
             finally:
                 self.state.close()
-        await machine.client.report_workflow(report(workflow, root.phase, root.finished))
+        await machine.client.report_workflow(report(workflow, root.phase, root.finished, root.message))
         if root.phase is Phase.SUCCEEDED and self._workspace.exists():
             # The claim of a workspace goes with a run that succeeded.
             await asyncio.to_thread(shutil.rmtree, self._workspace.parent, ignore_errors=True)
@@ -276,9 +276,13 @@ def compile_manifest(
     )
 
 
-def report(workflow: Workflow, phase: Phase, finished: datetime | None = None) -> dict[str, Any]:
+def report(
+    workflow: Workflow, phase: Phase, finished: datetime | None = None, message: str = ""
+) -> dict[str, Any]:
     """The workflow as KFP's persistence agent would report it."""
     status: dict[str, Any] = {"phase": phase.value, "startedAt": format_timestamp(workflow.created)}
+    if message:
+        status["message"] = message
     if phase.fulfilled:
         status["finishedAt"] = format_timestamp(finished or datetime.now(UTC))
     metadata = dict(workflow.document["metadata"]) | {"uid": workflow.uid}

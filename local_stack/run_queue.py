@@ -17,6 +17,7 @@ from kfp_api.errors import ApiNotFoundError, KfpApiError
 from kfp_api.filters import Filter, Predicate, PredicateOperation, StringValues
 from kfp_api.ir.load import InvalidPipelineError
 from kfp_api.messages import Run, RuntimeState
+from local_stack.data_directory import refusal
 from local_stack.run_execution import Machine, RunExecution, report_unstarted
 from local_stack.run_record import RunOptions
 from local_stack.runner.engine import Observer
@@ -24,6 +25,8 @@ from local_stack.runner.errors import RunnerError
 from local_stack.runner.nodes import Node
 
 POLL_SECONDS: Final = 0.25
+PAUSE_SECONDS: Final = 5.0
+"""Before a run that something outside interrupted is tried again."""
 _UNFINISHED: Final = Filter(
     predicates=[
         Predicate(
@@ -122,13 +125,20 @@ class RunQueue:
             self._audience.note(run, "the run was deleted")
         except KfpApiError as error:
             # It is still unfinished, so the queue comes back to it.
-            self._audience.note(run, f"interrupted: {error}")
-        except Exception:  # noqa: BLE001 (the outermost place of one run)
+            await self._interrupted(run, str(error))
+        except Exception as error:  # noqa: BLE001 (the outermost place of one run)
+            if reason := refusal(error):
+                await self._interrupted(run, f"the data directory: {reason}")
+                return
             # A defect of ours in one run must not take the others with it, nor be met again for ever.
             self._audience.note(run, f"internal error\n{traceback.format_exc()}")
             await self._refuse(run, "internal error of the local runner; its output has the details")
         finally:
             self._executions.pop(run_id, None)
+
+    async def _interrupted(self, run: Run, reason: str) -> None:
+        self._audience.note(run, f"interrupted: {reason}; it goes on in {PAUSE_SECONDS:g} seconds")
+        await asyncio.sleep(PAUSE_SECONDS)
 
     async def _refuse(self, run: Run, message: str) -> None:
         """End a run that cannot be executed."""

@@ -39,7 +39,7 @@ def show_status(data_directory: Path, screen: Screen | None = None) -> int:
         if holder:
             screen.line(f"no stack is up on {data.root}; process {holder['pid']} runs {holder['command']}")
         else:
-            screen.line(f"no stack is up on {data.root}; kfp-driver local up starts one")
+            screen.line(f"no stack is up on {data.root}; kfp-driver local up{data.option} starts one")
         return NOT_RUNNING
     screen.line(f"up since {stack.since}, process {stack.pid}")
     if not stack.api_url:
@@ -101,5 +101,5 @@ def stop_stack(data_directory: Path, *, timeout_seconds: float, screen: Screen |
         if time.monotonic() > end:
             raise StopError(f"process {stack.pid} has not stopped after {timeout_seconds:g} seconds")
         time.sleep(_POLL)
-    screen.line("stopped; unfinished runs go on at the next kfp-driver local up")
+    screen.line(f"stopped; unfinished runs go on at the next kfp-driver local up{data.option}")
     return 0

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,12 @@ from local_stack.runner.nodes import Node, Phase
 from local_stack.terminal import Progress, Screen, duration_text, task_path
 
 _READY_FILE: Final = "stack.ready"
+
+
+class PortInUseError(Exception):
+    """Somebody listens on the port that was asked for; the text is one line for the user."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +87,20 @@ def serve_stack(request: UpRequest, screen: Screen | None = None) -> int:
     data = DataDirectory.at(request.data_directory)
     console = screen or Screen.of()
     with data.locked(stays=True):
+        _check_port(request.api_port)
         lines = Screen(console.stream, live=False, colour=console.colour)
         return asyncio.run(_serve(data, request, executors, lines))
+
+
+def _check_port(port: int) -> None:
+    """Say what is wrong before anything is started."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError as error:
+            told = f"port {port} of 127.0.0.1: {error.strerror}"
+            raise PortInUseError(f"{told}; choose another one with --port (0: any free one)") from error
 
 
 async def _serve(data: DataDirectory, request: UpRequest, executors: Executors, screen: Screen) -> int:
@@ -125,7 +144,7 @@ def _welcome(screen: Screen, api_url: str, data: DataDirectory) -> None:
     for text in (
         f'  Python:  kfp.Client(host="{api_url}").create_run_from_pipeline_package("pipeline.yaml")',
         f"  data:    {data.root}",
-        "  stop:    Ctrl-C or kfp-driver local stop; unfinished runs go on at the next start",
+        f"  stop:    Ctrl-C or kfp-driver local stop{data.option}; unfinished runs go on at the next start",
     ):
         screen.line(screen.paint(text, "dim"))
 

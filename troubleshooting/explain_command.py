@@ -14,9 +14,10 @@ import asyncio
 from driver_plugin.errors import UsageError
 from kfp_api.errors import KfpApiError
 from kfp_api.ir.load import InvalidPipelineError
+from kfp_api.named_runs import find_run
 from kfp_api.run_view import RunCache, RunView
 from troubleshooting.explanation import Explainer
-from troubleshooting.finding import find_run, find_task
+from troubleshooting.finding import find_task
 from troubleshooting.printing import print_lines
 from troubleshooting.report import report
 from troubleshooting.source import SOURCE_EPILOG, Source, add_source_options, open_source

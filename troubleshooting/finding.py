@@ -1,8 +1,7 @@
-"""From what a person types to a run and a task row.
+"""From what a person types to a task row.
 
-A run is named by its id, the beginning of it, its display name, or ``latest``; a task by its name (with its
-iteration as ``train.2``), its display name, its scope path, or its row's id. No question asks for all tasks
-of a run.
+A task is named by its name (with its iteration as ``train.2``), its display name, its scope path, or its
+row's id. No question asks for all tasks of a run.
 """
 
 import re
@@ -20,33 +19,9 @@ from kfp_api.ir.pipeline import PipelineSpec
 from kfp_api.messages import PipelineTask, Run, TaskState
 from resolver.scope import ROOT
 
-LATEST: Final = "latest"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INDEXED: Final = re.compile(r"(?P<name>.+?)(?:\.(?P<dotted>\d+)|\[(?P<bracketed>\d+)\])")
-_RUNS: Final = 50
-_SHORTEST_PREFIX: Final = 4
 _SHOWN: Final = 8
-
-
-async def find_run(client: KfpApiClient, text: str, *, namespace: str = "") -> Run:
-    """The run that ``text`` names; of several with that display name the newest.
-
-    Raises:
-        UsageError: there is none.
-        KfpApiError: the server does not answer, or refuses.
-    """
-    if _UUID.fullmatch(text):
-        try:
-            return await client.get_run(text)
-        except ApiNotFoundError:
-            raise UsageError(f"there is no run {text}") from None
-    runs = (await client.list_runs(namespace=namespace, sort_by="created_at desc", page_size=_RUNS)).runs
-    for run in runs:
-        prefix = len(text) >= _SHORTEST_PREFIX and run.run_id.startswith(text)
-        if prefix or text in (run.display_name, LATEST):
-            return run
-    known = "".join(f"\n  {run.run_id}  {run.display_name}" for run in runs[:_SHOWN])
-    raise UsageError(f"there is no run {text!r}" + (f"; the newest are:{known}" if known else ""))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ from kfp_api.client import KfpApiClient
 from kfp_api.errors import KfpApiError
 from kfp_api.ir.load import InvalidPipelineError
 from kfp_api.messages import TERMINAL_STATES, Run
+from kfp_api.named_runs import find_run
 from kfp_api.run_view import RunCache, RunView
 from resolver.scope import ROOT
 from troubleshooting.explain_command import TroubleError
-from troubleshooting.finding import FoundTask, find_run, find_task, row_at
+from troubleshooting.finding import FoundTask, find_task, row_at
 from troubleshooting.logs import DriverLogs
 from troubleshooting.printing import print_lines, print_text
 from troubleshooting.source import SOURCE_EPILOG, Source, add_source_options, open_source

@@ -115,6 +115,7 @@ def test_a_stopped_stack_goes_on_with_its_runs_at_the_next_start(tmp_path: Path)
         assert stack.process.wait(timeout=5) == 0
     waiting = kfp_driver("local", "status", "--data-dir", data, cwd=tmp_path)
     assert waiting.returncode == 3
+    assert "kfp-driver local up --data-dir data starts one" in waiting.stdout
     (interrupted,) = stored_runs(data)
     assert interrupted.run.state is RuntimeState.RUNNING
     resumed = kfp_driver("local", "resume", "--data-dir", data, cwd=tmp_path)
@@ -122,6 +123,11 @@ def test_a_stopped_stack_goes_on_with_its_runs_at_the_next_start(tmp_path: Path)
     (finished,) = stored_runs(data)
     assert finished.run.run_id == run_id
     assert finished.output("ROOT") == "[3,3,3]"
+    for command, reason in (("resume", "has ended SUCCEEDED"), ("retry", "only failed runs are retried")):
+        refused = kfp_driver("local", command, run_id[:8], "--data-dir", data, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert run_id in refused.complaint
+        assert reason in refused.complaint
 
 
 def _commands_with(text: bytes) -> list[int]:

@@ -106,6 +106,23 @@ def test_busy_port_is_named(busy_port: int, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"token"}
 
 
+def test_port_that_is_taken_is_named_with_the_way_out(busy_port: int, tmp_path: Path) -> None:
+    finished = kfp_driver("local", "up", "--port", str(busy_port), "--data-dir", "data", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert len(finished.complaint.splitlines()) == 1, finished.complaint
+    for word in (str(busy_port), "in use", "--port"):
+        assert word in finished.complaint
+
+
+@pytest.mark.parametrize("command", [("resume",), ("resume", "1234abcd"), ("retry", "latest")])
+def test_a_directory_without_runs_is_named_and_not_made(command: tuple[str, ...], tmp_path: Path) -> None:
+    finished = kfp_driver("local", *command, "--data-dir", "data", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert len(finished.complaint.splitlines()) == 1, finished.complaint
+    assert str(tmp_path / "data") in finished.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", [(), ("local",), ("nonsense",), ("local", "nonsense"), ("compile",)])
 def test_incomplete_command_says_how_it_is_used(command: tuple[str, ...], tmp_path: Path) -> None:
     finished = kfp_driver(*command, cwd=tmp_path)

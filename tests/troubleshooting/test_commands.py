@@ -18,6 +18,7 @@ from driver_plugin.cli import main
 from driver_plugin.errors import UsageError
 from driver_plugin.system_logs.store import LogStoreError
 from kfp_api.messages import PipelineTask, StatusMetadata
+from kfp_api.named_runs import NoSuchRunError
 from local_stack.api_server.app import build_app
 from local_stack.api_server.config import ServerConfig
 from tests.driver_plugin.drivers.pipelines import constant, dag, from_parent, leaf, pipeline, task
@@ -126,7 +127,7 @@ async def test_a_name_that_nothing_has_is_answered_with_those_that_exist(stack: 
 
     with pytest.raises(UsageError, match="the pipeline has no task 'trian'; it has train"):
         await explain_lines(stack.source, run.run_id, "trian")
-    with pytest.raises(UsageError, match=run.run_id):
+    with pytest.raises(NoSuchRunError, match=run.run_id):
         await explain_lines(stack.source, "nightly", None)
 
 

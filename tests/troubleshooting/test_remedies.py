@@ -1,4 +1,4 @@
-"""What to do, by message. Oracle: the messages of runner, launcher and resolver as their own tests have them."""
+"""What to do, by message. Oracle: the messages of runner, launcher and resolver."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from troubleshooting.remedies import remedy_for
             "the file that the message names",
         ),
         (
-            'environment variable T: ConfigMap "s" has no key "k"; put its value into the file /d/configmaps/s/k',
+            'environment variable T: ConfigMap "s" has no key "k"; put its value into the file /d/c/s/k',
             "the file that the message names",
         ),
         ('failed to execute component: exec: "--x": executable file not found in $PATH', "installed on this"),

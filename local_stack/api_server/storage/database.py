@@ -103,7 +103,7 @@ class Database:
         """Run ``work`` in a write transaction and return its result after the commit.
 
         Raises:
-            UnavailableError: another process holds the database for too long.
+            UnavailableError: another process holds the database for too long, or the disk is full.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._write_thread, _transaction, self._writer, work
@@ -182,8 +182,11 @@ def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
                     transaction.commit()
                 raise
     except OperationalError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise UnavailableError("the database is busy") from error
+        if code == sqlite3.SQLITE_FULL:
+            raise UnavailableError("the database cannot grow: the disk is full") from error
         raise
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from local_stack.api_server.routes.answering import DATABASE
+
 from .conftest import SPEC, Api, MakeApi, Wire, artifact_request, external_message, workflow
 
 
@@ -36,6 +38,35 @@ async def test_the_phase_of_the_workflow_is_the_state_of_the_run(api: Api, phase
     assert stored["finished_at"] == ("2026-01-01T01:00:00Z" if ended else "1970-01-01T00:00:00Z")
     states = [entry["state"] for entry in stored["state_history"]]
     assert states == (["PENDING"] if expected == "PENDING" else ["PENDING", expected])
+
+
+async def test_a_run_that_failed_says_why_when_its_workflow_does(api: Api) -> None:
+    told, silent, succeeded = [await api.run() for _ in range(3)]
+    await api.report(told, "Failed", message="DAG too large")
+    await finish(api, silent)
+    await api.report(succeeded, "Succeeded", message="all is well")
+    histories = [(await api.get(f"/runs/{run}"))["state_history"] for run in (told, silent, succeeded)]
+    assert histories[0][-1]["error"] == {"code": 13, "message": "DAG too large"}
+    assert all("error" not in entry for history in histories[1:] for entry in history)
+
+
+async def test_a_full_disk_is_an_outage_that_ends_when_there_is_room(api: Api) -> None:
+    await api.run()
+    database = api.client.app[DATABASE]
+
+    def limit(pages: int) -> Any:
+        return database.write_now(
+            lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
+        )
+
+    before = limit(1)
+    body = {"display_name": "large", "pipeline_spec": {**SPEC, "defaultPipelineRoot": "x" * 200_000}}
+    error = await api.post("/runs", body, status=503)
+    assert external_message(error) == "the database cannot grow: the disk is full"
+    assert (await api.get("/runs"))["total_size"] == 1
+    limit(10**6)
+    await api.post("/runs", body)
+    assert before >= 1
 
 
 async def test_repeated_and_late_reports_change_nothing(api: Api) -> None:
