@@ -7,7 +7,8 @@ Promises (decision 11, spec DRIVER 9.2, LAUNCHER D8):
   has ended, the next delivery runs the driver again, which answers from the stored task row.
 * A delivery waits 25 s from its own arrival, then the agent is told to call again.
 * While the KFP API or Kubernetes is down the driver is run again, behind those requeue answers, until the
-  outage budget is spent.
+  outage budget is spent. Calls for which there is no room then are put off in the same way: the agent fails a
+  node after a few answers 503, and calls again after a requeue however often.
 * This is the one place that turns errors into Argo's answers. The stack of a bug stands in the log only.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from driver_plugin.argo.arguments import DriverCall, driver_type_of, parse_driver_call
+from driver_plugin.argo.arguments import CallKey, DriverCall, driver_type_of, parse_driver_call
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.argo.replies import REQUEUE, DriverResult, failed, succeeded
 from driver_plugin.argo.requests import ExecuteTemplateRequest, WorkflowMetadata
@@ -96,8 +97,10 @@ class Invocations:
         self._logs = logs
         self._metrics = metrics
         self._timing = timing or Timing()
-        self._in_flight: dict[tuple[object, ...], asyncio.Task[_Ended]] = {}
+        self._in_flight: dict[CallKey, asyncio.Task[_Ended]] = {}
         self._at_work: dict[str, int] = {}
+        self._interrupted: set[CallKey] = set()
+        """Calls at work that found the KFP API or Kubernetes down."""
         self._draining = asyncio.Event()
 
     @property
@@ -124,10 +127,13 @@ class Invocations:
         except Exception as error:  # noqa: BLE001 (a bug in here fails the node like any other)
             return await self._refuse(args, request.workflow, error, arrived)
         task = self._in_flight.get(call.key)
-        if task is None:
-            task = self._admit(call, args)
-        else:
+        if task is not None:
             self._metrics.joined.labels(call.type).inc()
+        elif self._interrupted and not self.draining and not self._has_room(call.namespace):
+            self._metrics.requeues.labels(call.type).inc()
+            return REQUEUE
+        else:
+            task = self._admit(call, args)
         return await self._wait(task, call.type, arrived)
 
     async def drain(self, seconds: float) -> None:
@@ -146,10 +152,7 @@ class Invocations:
     def _admit(self, call: DriverCall, args: Mapping[str, Any]) -> asyncio.Task[_Ended]:
         if self.draining:
             raise OverloadedError("the driver service is stopping")
-        limit = self._settings.max_per_namespace
-        if len(self._in_flight) >= self._settings.max_concurrency or (
-            limit is not None and self._at_work.get(call.namespace, 0) >= limit
-        ):
+        if not self._has_room(call.namespace):
             raise OverloadedError("the driver service has too many calls at work")
         task = asyncio.create_task(self._work(call, args), name=f"driver call {call.type}")
         self._in_flight[call.key] = task
@@ -158,8 +161,15 @@ class Invocations:
         task.add_done_callback(lambda _: self._leave(call))
         return task
 
+    def _has_room(self, namespace: str) -> bool:
+        limit = self._settings.max_per_namespace
+        return len(self._in_flight) < self._settings.max_concurrency and (
+            limit is None or self._at_work.get(namespace, 0) < limit
+        )
+
     def _leave(self, call: DriverCall) -> None:
         del self._in_flight[call.key]
+        self._interrupted.discard(call.key)
         self._at_work[call.namespace] -= 1
         if not self._at_work[call.namespace]:
             del self._at_work[call.namespace]
@@ -229,6 +239,7 @@ class Invocations:
                     return None
                 log.warning("not available, trying again", error=str(cause), pause_seconds=pause)
                 self._metrics.outage_retries.labels(call.type).inc()
+                self._interrupted.add(call.key)
             if await self._drained_within(min(pause, budget_left)):
                 return None
             pause = min(2 * pause, self._timing.longest_outage_pause)

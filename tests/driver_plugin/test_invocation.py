@@ -99,6 +99,17 @@ async def test_beyond_the_limit_new_calls_get_503_and_repeated_calls_join(tmp_pa
         assert (await stack.call(dag_args()))["node"]["phase"] == "Succeeded"
 
 
+async def test_calls_beyond_the_limit_are_put_off_while_an_outage_fills_it(tmp_path: Path) -> None:
+    """Argo's agent gives a node up after five answers 503; it calls again after a requeue however often."""
+    timing = Timing(call_seconds=0.05, first_outage_pause=30.0)
+    environ = {"KFP_DRIVER_MAX_CONCURRENCY": "1"}
+    async with running_service(tmp_path, UnavailableError("down"), environ=environ, timing=timing) as stack:
+        assert await stack.call(container_args()) == REQUEUE
+        assert await stack.call(dag_args()) == REQUEUE
+        assert len(stack.driver.calls) == 1
+        assert stack.service.metrics.value("kfp_driver_requeues_total", type="DAG") == 1
+
+
 async def test_the_limit_of_a_namespace_counts_that_namespace_only(tmp_path: Path) -> None:
     environ = {"KFP_DRIVER_MAX_PER_NAMESPACE": "1"}
     async with running_service(tmp_path, gate_open=False, environ=environ) as stack:
