@@ -24,7 +24,11 @@ class CommandOutput:
     def __init__(self, log: BinaryIO | None) -> None:
         self._read_end, self.write_end = os.pipe()
         self._wake, self._stop = os.pipe()
-        self._targets = {_STDOUT: "stdout"} | ({log.fileno(): log.name} if log is not None else {})
+        # A descriptor of our own: the thread may outlast the log's file object, and must not write elsewhere.
+        self._log = os.dup(log.fileno()) if log is not None else None
+        self._targets = {_STDOUT: "stdout"}
+        if log is not None and self._log is not None:
+            self._targets[self._log] = log.name
         self._under_way = False
 
     async def carry(self) -> None:
@@ -37,10 +41,11 @@ class CommandOutput:
         os.write(self._stop, b".")
 
     def close(self) -> None:
-        """Close the pipes, unless the thread that carries the output still stands in a write."""
+        """Close everything, unless the thread that carries the output still stands in a write."""
         if not self._under_way:
-            for descriptor in (self._read_end, self._wake, self._stop):
-                os.close(descriptor)
+            for descriptor in (self._read_end, self._wake, self._stop, self._log):
+                if descriptor is not None:
+                    os.close(descriptor)
 
     def _carry(self) -> None:
         left = _PIPE_BYTES
