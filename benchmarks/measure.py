@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
+# Processes are measured as users start them: compiling every module anew doubles the start of most of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 Rows = list[tuple[str, str]]
 """What a benchmark returns: what was measured, and the measurement with its unit."""
 
