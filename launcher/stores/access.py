@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 from kfp_api.session_info import (
     BucketPath,
@@ -149,9 +150,8 @@ class Stores:
 
 
 def _is_below(place: ObjectUri, root: BucketPath) -> bool:
-    return (place.provider, place.bucket) == (root.provider, root.bucket) and place.key.startswith(
-        root.prefix
-    )
+    same_bucket = (place.provider, place.bucket) == (root.provider, root.bucket)
+    return same_bucket and place.key.startswith(unquote(root.prefix))
 
 
 def _in_cluster_store(environment: Mapping[str, str]) -> str:

@@ -134,6 +134,15 @@ def test_the_runs_own_root_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("root", ["s3://team/my%20root", "s3://team/my root"])
+def test_root_may_have_escapes(root: str, own: bool, tmp_path: Path) -> None:
+    opened = stores(tmp_path, run_root=root) if own else stores(tmp_path, root=root)
+    assert found(opened, "s3://team/my%20root/a/b") == S3Settings()
+    with pytest.raises(LauncherError, match="outside the configured pipeline root"):
+        opened.store("s3://team/my%20roots/a")
+
+
+@pytest.mark.parametrize("own", [False, True])
 def test_query_of_the_root_is_inherited_by_its_artifacts(own: bool, tmp_path: Path) -> None:
     root = "s3://team/root?endpoint=minio:9000&region=r&disable_https=true&use_path_style=true"
     opened = stores(tmp_path, run_root=root) if own else stores(tmp_path, root=root)
