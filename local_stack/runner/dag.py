@@ -5,21 +5,19 @@ fails: independent branches run to their end, as in Argo, and the DAG waits for 
 """
 
 import asyncio
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from local_stack.runner.dag_scope import DagScope
 from local_stack.runner.depends import TaskOutcome
-from local_stack.runner.errors import NodeError, SubstitutionError
-from local_stack.runner.expansion import LOOP_FIELDS, loop_items
-from local_stack.runner.nodes import Node, NodeType, Phase, iteration_task_name
+from local_stack.runner.errors import ExpressionSyntaxError, NodeError
+from local_stack.runner.expansion import LOOP_FIELDS, is_loop, item_node_text, loop_items
+from local_stack.runner.nodes import Node, NodeType, Phase
 from local_stack.runner.substitution import (
     Lookup,
     item_lookup,
     item_text,
-    only_tag,
     strict,
     substitute,
 )
@@ -28,8 +26,6 @@ from local_stack.runner.workflow import task_depends
 
 NOT_MET: Final = "omitted: depends condition not met"
 NO_ITEMS: Final = "Skipped, empty params"
-_TASK_TAG: Final = re.compile(r"tasks\.(?P<task>[^.]+)\.(?P<what>.+)")
-_PARAMETER: Final = "outputs.parameters."
 
 
 @dataclass(frozen=True)
@@ -37,12 +33,13 @@ class Boundary:
     """The DAG node in which nodes start.
 
     ``slots`` limits its direct DAG and pod children (``None``: no limit); ``exit_hook`` says that the
-    DAG belongs to an exit hook, which a deadline does not stop.
+    DAG belongs to an exit hook, which a deadline does not stop; ``depth`` counts the templates around.
     """
 
     node: Node | None = None
     slots: asyncio.Semaphore | None = None
     exit_hook: bool = False
+    depth: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +67,11 @@ class DagHost(Protocol):
     def global_values(self) -> Mapping[str, str]:
         """Variables that every pass knows."""
 
-    def template_document(self, name: str) -> Mapping[str, Any]:
-        """A template as it is in the manifest."""
+    def template_documents(self) -> Mapping[str, Mapping[str, Any]]:
+        """Templates by name, as they are in the manifest."""
+
+    def workflow_arguments(self) -> Mapping[str, str]:
+        """Arguments of the workflow, which exit hooks without arguments get."""
 
     def open_node(
         self,
@@ -91,6 +91,15 @@ class DagHost(Protocol):
         """Run a template to its end; the returned node is fulfilled."""
 
 
+@dataclass(frozen=True)
+class _Iteration:
+    """One expanded task; ``arguments`` is ``None`` when its ``when`` is false before it is expanded."""
+
+    name: str
+    when: str
+    arguments: Mapping[str, str] | None
+
+
 class DagRun:
     """One run of a DAG template whose inputs are substituted."""
 
@@ -103,15 +112,25 @@ class DagRun:
         self._tasks: dict[str, Mapping[str, Any]] = {task["name"]: task for task in document["dag"]["tasks"]}
         self._depends = {name: task_depends(task) for name, task in self._tasks.items()}
         self._ended = {name: asyncio.Event() for name in self._tasks}
-        self._nodes: dict[str, Node] = {}
-        self._iterations: dict[str, list[Node]] = {}
+        self._scope = DagScope(self._tasks, self._depends, host.template_documents())
+        self._outcomes: dict[str, TaskOutcome] = {}
+        self._effective: dict[str, Phase] = {}
 
     async def run(self) -> Phase:
-        """Run all tasks; returns the phase of the DAG."""
+        """Run the targets and all that they wait for; returns the phase of the DAG.
+
+        Raises:
+            NodeError: a target does not exist.
+        """
+        targets = self._targets()
         async with asyncio.TaskGroup() as group:
-            for task in self._tasks.values():
-                group.create_task(self._run_task(task))
-        return self._result()
+            for name in self._wanted(targets):
+                group.create_task(self._run_task(self._tasks[name]))
+        failed = [phase for phase in (self._effective[name] for name in targets) if phase.failed]
+        if not failed:
+            return Phase.SUCCEEDED
+        # Failing fast only chooses the failure that counts: every task that was started has ended.
+        return failed[-1] if self._document["dag"].get("failFast") is False else failed[0]
 
     def outputs(self) -> dict[str, str]:
         """The template's outputs with ``valueFrom.parameter``, computed after success.
@@ -120,83 +139,119 @@ class DagRun:
             NodeError: an output refers to something that was not produced.
         """
         found: dict[str, str] = {}
+        scope = self._scope.of_outputs(self._host.global_values())
         for parameter in (self._document.get("outputs") or {}).get("parameters") or ():
             source = parameter.get("valueFrom") or {}
-            if source.get("parameter") is not None:
-                tag = only_tag(source["parameter"])
-                if tag is not None and self._is_absent(tag) and source.get("default") is not None:
-                    found[parameter["name"]] = item_text(source["default"])
-                else:
-                    found[parameter["name"]] = substitute(source["parameter"], self._scope(self._name))
+            if source.get("parameter") is None:
+                continue
+            try:
+                found[parameter["name"]] = substitute(source["parameter"], scope)
+            except NodeError:
+                if source.get("default") is None:
+                    raise
+                found[parameter["name"]] = item_text(source["default"])
         return found
 
-    async def _run_task(self, task: Mapping[str, Any]) -> None:
-        name = task["name"]
-        node = await self._execute(task)
-        self._nodes[name] = node
-        hook = (task.get("hooks") or {}).get("exit")
-        if hook and node.phase.completed and self._host.hooks_allowed:
-            await self._run_hook(f"{node.name}.onExit", hook)
-        self._ended[name].set()
+    def _targets(self) -> Sequence[str]:
+        """The tasks whose phases make the DAG's: those that it names, or those that nothing waits for."""
+        target = (self._document["dag"].get("target") or "").split()
+        for name in target:
+            if name not in self._tasks:
+                raise NodeError(f"dag.target names task {name!r}, which does not exist")
+        inner = {other for depends in self._depends.values() for other in depends.tasks}
+        return target or sorted(self._tasks.keys() - inner)
 
-    async def _execute(self, task: Mapping[str, Any]) -> Node:
-        name = task["name"]
-        depends = self._depends[name]
+    def _wanted(self, targets: Sequence[str]) -> Sequence[str]:
+        found, waiting = set(targets), list(targets)
+        while waiting:
+            more = self._depends[waiting.pop()].tasks - found
+            found |= more
+            waiting += more
+        return [name for name in self._tasks if name in found]
+
+    async def _run_task(self, task: Mapping[str, Any]) -> None:
+        name, depends = task["name"], self._depends[task["name"]]
         for other in sorted(depends.tasks):
             await self._ended[other].wait()
-        if not depends.satisfied(self._outcome):
-            return self._settled(name, Phase.OMITTED, NOT_MET)
+        node, iterations = await self._execute(task)
+        self._scope.ended(name, node, iterations)
+        phases = None if iterations is None else tuple(one.phase for one in iterations)
+        self._outcomes[name] = TaskOutcome(node.phase, phases)
+        self._effective[name] = self._effective_phase(name, node.phase)
+        await self._run_hook(task, node)
+        self._ended[name].set()
+
+    async def _execute(self, task: Mapping[str, Any]) -> tuple[Node, Sequence[Node] | None]:
+        """Run a task to its end; of a loop the nodes of its iterations too."""
+        name = task["name"]
+        if not self._depends[name].satisfied(self._outcomes.__getitem__):
+            return self._settled(name, Phase.OMITTED, NOT_MET), None
         try:
-            scope = self._scope(name)
-            if any(task.get(field) is not None for field in LOOP_FIELDS):
+            scope = self._scope.of_task(name, self._host.global_values())
+            if is_loop(task):
                 return await self._run_loop(task, scope)
             when = substitute(task.get("when") or "", scope)
             if not should_execute(when):
-                return self._settled(name, Phase.SKIPPED, f"when '{when}' evaluated false")
-            return await self._start(name, task["template"], self._arguments(task, scope))
+                return self._settled(name, Phase.SKIPPED, _evaluated_false(when)), None
+            arguments = self._scope.arguments(task.get("arguments"), scope)
+            return await self._start(name, task["template"], arguments), None
         except NodeError as error:
-            return self._settled(name, Phase.ERROR, str(error))
+            return self._settled(name, Phase.ERROR, str(error)), None
 
-    async def _run_loop(self, task: Mapping[str, Any], scope: Lookup) -> Node:
+    async def _run_loop(self, task: Mapping[str, Any], scope: Lookup) -> tuple[Node, Sequence[Node] | None]:
         name = task["name"]
-        when = substitute(task.get("when") or "", scope)
-        skipped = "{{" not in when and not should_execute(when)
-        items = loop_items(substitute({field: task.get(field) for field in LOOP_FIELDS}, scope))
-        if skipped or not items:
-            return self._settled(name, Phase.SKIPPED, NO_ITEMS)
+        iterations = self._expand(task, scope)
+        if not iterations:
+            return self._settled(name, Phase.SKIPPED, NO_ITEMS), None
         group_node = self._host.open_node(
             f"{self._name}.{name}", NodeType.TASK_GROUP, boundary=self._boundary
         )
-        arguments = self._arguments(task, scope)
         async with asyncio.TaskGroup() as group:
             running = [
-                group.create_task(self._run_iteration(task, (index, item), when, arguments, group_node))
-                for index, item in enumerate(items)
+                group.create_task(self._run_iteration(task, iteration, group_node))
+                for iteration in iterations
             ]
         nodes = [one.result() for one in running]
-        self._iterations[name] = nodes
         failed = [node.phase for node in nodes if node.phase.failed]
-        return self._host.close_node(group_node, failed[-1] if failed else Phase.SUCCEEDED)
+        return self._host.close_node(group_node, failed[-1] if failed else Phase.SUCCEEDED), nodes
 
-    async def _run_iteration(
-        self,
-        task: Mapping[str, Any],
-        position: tuple[int, Any],
-        when: str,
-        arguments: Mapping[str, str],
-        group: Node,
-    ) -> Node:
-        index, item = position
-        name = iteration_task_name(task["name"], index, item_text(item))
-        lookup = strict(item_lookup(item))
+    def _expand(self, task: Mapping[str, Any], scope: Lookup) -> Sequence[_Iteration]:
+        """The iterations of a loop. Where ``when`` is false for all of them, nothing else need have a value.
+
+        Raises:
+            NodeError: the items are none, or a tag has no value.
+        """
+        when = substitute(task.get("when") or "", scope)
+        fields = {field: task.get(field) for field in LOOP_FIELDS}
+        if _is_false(when):
+            try:
+                items = loop_items(fields)
+            except NodeError:
+                items = []
+            arguments = None
+        else:
+            items = loop_items(substitute(fields, scope))
+            arguments = self._scope.arguments(task.get("arguments"), scope)
+        iterations = []
+        for index, item in enumerate(items or ()):
+            name = f"{task['name']}({index}:{item_node_text(item)})"
+            if arguments is None:
+                iterations.append(_Iteration(name, when, None))
+            else:
+                lookup = strict(item_lookup(item))
+                iterations.append(_Iteration(name, substitute(when, lookup), substitute(arguments, lookup)))
+        return iterations
+
+    async def _run_iteration(self, task: Mapping[str, Any], iteration: _Iteration, group: Node) -> Node:
+        name, when = iteration.name, iteration.when
         try:
-            condition = substitute(when, lookup)
-            if not should_execute(condition):
-                return self._settled(name, Phase.SKIPPED, f"when '{condition}' evaluated false", group)
-            values = substitute(dict(arguments), lookup)
+            if iteration.arguments is None or not should_execute(when):
+                return self._settled(name, Phase.SKIPPED, _evaluated_false(when), group)
         except NodeError as error:
             return self._settled(name, Phase.ERROR, str(error), group)
-        return await self._start(name, task["template"], values, group)
+        node = await self._start(name, task["template"], iteration.arguments, group)
+        await self._run_hook(task, node)
+        return node
 
     async def _start(
         self, name: str, template: str, arguments: Mapping[str, str], parent: Node | None = None
@@ -211,10 +266,20 @@ class DagRun:
             )
         )
 
-    async def _run_hook(self, name: str, hook: Mapping[str, Any]) -> None:
+    async def _run_hook(self, task: Mapping[str, Any], ended: Node) -> None:
+        """Run the exit hook for what ran and ended: a task, each iteration of a loop, and the loop."""
+        hook = (task.get("hooks") or {}).get("exit")
+        if not hook or not ended.phase.completed or not self._host.hooks_allowed:
+            return
+        name = f"{ended.name}.onExit"
         boundary = replace(self._boundary, exit_hook=True)
+        given = hook.get("arguments")
         try:
-            arguments = self._arguments(hook, self._scope(name))
+            if (given or {}).get("parameters"):
+                scope = self._scope.of_hook(task["name"], ended, self._host.global_values())
+                arguments = self._scope.arguments(given, scope)
+            else:
+                arguments = dict(self._host.workflow_arguments())
         except NodeError as error:
             node = self._host.open_node(name, NodeType.SKIPPED, boundary=boundary)
             node.hooked = True
@@ -232,83 +297,21 @@ class DagRun:
         node = self._host.open_node(name, NodeType.SKIPPED, boundary=self._boundary, parent=parent)
         return self._host.close_node(node, phase, message)
 
-    def _outcome(self, task: str) -> TaskOutcome:
-        iterations = self._iterations.get(task)
-        phases = None if iterations is None else tuple(node.phase for node in iterations)
-        return TaskOutcome(self._nodes[task].phase, phases)
-
-    def _arguments(self, task: Mapping[str, Any], scope: Lookup) -> dict[str, str]:
-        """Arguments as text; one that only names an output which its producer skipped is left out."""
-        values: dict[str, str] = {}
-        for parameter in (task.get("arguments") or {}).get("parameters") or ():
-            default, value = parameter.get("default"), parameter.get("value")
-            text = None if value is None else item_text(value)
-            if text is not None:
-                tag = only_tag(text)
-                if tag is not None and self._is_absent(tag):
-                    text = None
-            if text is not None:
-                values[parameter["name"]] = substitute(text, scope)
-            elif default is not None:
-                values[parameter["name"]] = item_text(default)
-        return values
-
-    def _is_absent(self, tag: str) -> bool:
-        match = _TASK_TAG.fullmatch(tag)
-        node = self._nodes.get(match["task"]) if match else None
-        if match is None or node is None or node.phase.completed or not match["what"].startswith("outputs."):
-            return False
-        return self._default(match["task"], match["what"]) is None
-
-    def _scope(self, reader: str) -> Lookup:
-        global_values = self._host.global_values()
-
-        def lookup(tag: str) -> str | None:
-            match = _TASK_TAG.fullmatch(tag)
-            if match is None or tag == "tasks.name":
-                return global_values.get(tag)
-            found = self._task_value(match["task"], match["what"])
-            if found is None:
-                raise SubstitutionError(f"task {reader} references {{{{{tag}}}}} which was not produced")
-            return found
-
-        return lookup
-
-    def _task_value(self, task: str, what: str) -> str | None:
-        node = self._nodes.get(task)
-        if node is None:
-            return None
-        if what in ("status", "id"):
-            return node.phase.value if what == "status" else node.id
-        if not node.phase.completed:
-            return self._default(task, what)
-        if task in self._iterations:
-            key = what.removeprefix(_PARAMETER)
-            return json.dumps([one.outputs.get(key) for one in self._iterations[task]])
-        if what == "outputs.result":
-            return node.result
-        return node.outputs.get(what.removeprefix(_PARAMETER)) if what.startswith(_PARAMETER) else None
-
-    def _default(self, task: str, what: str) -> str | None:
-        """The declared default of an output of a task that did not run."""
-        outputs = self._host.template_document(self._tasks[task]["template"]).get("outputs") or {}
-        for parameter in outputs.get("parameters") or ():
-            if what == _PARAMETER + parameter["name"]:
-                default = (parameter.get("valueFrom") or {}).get("default", parameter.get("default"))
-                return None if default is None else item_text(default)
-        return None
-
-    def _result(self) -> Phase:
-        target = (self._document["dag"].get("target") or "").split()
-        inner = {other for depends in self._depends.values() for other in depends.tasks}
-        leaves = sorted(target) if target else sorted(self._tasks.keys() - inner)
-        phases = (self._effective_phase(name) for name in leaves)
-        return next((phase for phase in phases if phase.failed), Phase.SUCCEEDED)
-
-    def _effective_phase(self, task: str) -> Phase:
+    def _effective_phase(self, task: str, phase: Phase) -> Phase:
         """The phase that counts for the DAG: one that did not run takes the failure of what it waited for."""
-        phase = self._nodes[task].phase
         if phase.completed:
             return phase
-        inherited = (self._effective_phase(other) for other in sorted(self._depends[task].tasks))
+        inherited = (self._effective[other] for other in sorted(self._depends[task].tasks))
         return next((one for one in inherited if one.failed), Phase.SUCCEEDED)
+
+
+def _evaluated_false(when: str) -> str:
+    return f"when '{when}' evaluated false"
+
+
+def _is_false(when: str) -> bool:
+    """Whether a clause is false before its task is expanded; one with an item cannot be evaluated yet."""
+    try:
+        return not should_execute(when)
+    except ExpressionSyntaxError:
+        return False

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from kfp_api.shortening import beginning
 from local_stack.runner.errors import ExpressionSyntaxError
+from local_stack.runner.expressions import MAX_DEPTH, MAX_LENGTH, SHOWN
 from local_stack.runner.nodes import Phase
 
 RESULTS: Final = (
@@ -81,7 +83,10 @@ def parse_depends(expression: str) -> Depends:
 class _Parser:
     def __init__(self, expression: str) -> None:
         self._expression = expression
-        self._tokens = self._split(expression)
+        if len(expression) > MAX_LENGTH:
+            raise self._error(f"it has {len(expression)} characters; up to {MAX_LENGTH} are read")
+        self._rest = self._split(expression)[::-1]
+        self._depth = 0
         self.tasks: set[str] = set()
 
     def _split(self, expression: str) -> list[str]:
@@ -95,38 +100,46 @@ class _Parser:
         return tokens
 
     def _error(self, detail: str) -> ExpressionSyntaxError:
-        return ExpressionSyntaxError(f"invalid depends '{self._expression}': {detail}")
+        return ExpressionSyntaxError(f"invalid depends '{beginning(self._expression, SHOWN)}': {detail}")
 
     def end(self) -> None:
-        if self._tokens:
-            raise self._error(f"unexpected {self._tokens[0]!r}")
+        if self._rest:
+            raise self._error(f"unexpected {beginning(self._rest[-1], SHOWN)!r}")
 
     def disjunction(self) -> _Test:
-        test = self._conjunction()
+        terms = [self._conjunction()]
         while self._take("||"):
-            test = _either(test, self._conjunction())
-        return test
+            terms.append(self._conjunction())
+        return terms[0] if len(terms) == 1 else lambda outcomes: any(term(outcomes) for term in terms)
 
     def _conjunction(self) -> _Test:
-        test = self._factor()
+        terms = [self._factor()]
         while self._take("&&"):
-            test = _both(test, self._factor())
-        return test
+            terms.append(self._factor())
+        return terms[0] if len(terms) == 1 else lambda outcomes: all(term(outcomes) for term in terms)
 
     def _factor(self) -> _Test:
-        if self._take("!"):
-            return _negated(self._factor())
-        if self._take("("):
-            test = self.disjunction()
-            if not self._take(")"):
-                raise self._error("a closing parenthesis is missing")
-            return test
-        if not self._tokens or self._tokens[0] in _NOT_A_RESULT:
-            raise self._error("a task name is missing")
-        return self._operand(self._tokens.pop(0))
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._error(f"it is nested deeper than {MAX_DEPTH} levels")
+        try:
+            if self._take("!"):
+                negated = self._factor()
+                return lambda outcomes: not negated(outcomes)
+            return self._parenthesised() if self._take("(") else self._operand()
+        finally:
+            self._depth -= 1
 
-    def _operand(self, text: str) -> _Test:
-        task, dot, result = text.partition(".")
+    def _parenthesised(self) -> _Test:
+        test = self.disjunction()
+        if not self._take(")"):
+            raise self._error("a closing parenthesis is missing")
+        return test
+
+    def _operand(self) -> _Test:
+        if not self._rest or self._rest[-1] in _NOT_A_RESULT:
+            raise self._error("a task name is missing")
+        task, dot, result = self._rest.pop().partition(".")
         if dot and result not in RESULTS:
             raise self._error(f"unknown task result {result!r}")
         self.tasks.add(task)
@@ -134,19 +147,7 @@ class _Parser:
         return lambda outcomes: any(outcomes(task).has(one) for one in wanted)
 
     def _take(self, token: str) -> bool:
-        if self._tokens[:1] == [token]:
-            self._tokens.pop(0)
+        if self._rest and self._rest[-1] == token:
+            self._rest.pop()
             return True
         return False
-
-
-def _either(left: _Test, right: _Test) -> _Test:
-    return lambda outcomes: left(outcomes) or right(outcomes)
-
-
-def _both(left: _Test, right: _Test) -> _Test:
-    return lambda outcomes: left(outcomes) and right(outcomes)
-
-
-def _negated(test: _Test) -> _Test:
-    return lambda outcomes: not test(outcomes)

@@ -6,6 +6,7 @@ node change is announced to the observer.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
@@ -27,9 +28,11 @@ from local_stack.runner.retry import (
     retry_variables,
 )
 from local_stack.runner.substitution import (
+    go_json,
     has_unclosed_tag,
     input_values,
     instantiate,
+    item_text,
     resolve_inputs,
     substitute,
 )
@@ -37,6 +40,9 @@ from local_stack.runner.workflow import TemplateKind, Workflow
 
 T = TypeVar("T")
 Observer = Callable[[Node], None]
+MAX_DEPTH: Final = 100
+"""Templates inside each other, as many as Argo's controller allows by default."""
+
 _TEMPLATE_DEADLINE: Final = "Pod was active on the node longer than the specified deadline"
 
 
@@ -135,6 +141,7 @@ class Engine:
         self._terminated = asyncio.Event()
         self._deadline = asyncio.Event()
         self._globals = workflow.global_values()
+        self._documents = {name: template.document for name, template in workflow.templates.items()}
 
     @property
     def hooks_allowed(self) -> bool:
@@ -173,9 +180,13 @@ class Engine:
         """Variables that every pass knows."""
         return self._globals
 
-    def template_document(self, name: str) -> Mapping[str, Any]:
-        """A template as it is in the manifest."""
-        return self.workflow.templates[name].document
+    def template_documents(self) -> Mapping[str, Mapping[str, Any]]:
+        """Templates by name, as they are in the manifest."""
+        return self._documents
+
+    def workflow_arguments(self) -> Mapping[str, str]:
+        """Arguments of the workflow, which exit hooks without arguments get."""
+        return self.workflow.arguments
 
     def open_node(
         self,
@@ -227,6 +238,7 @@ class Engine:
         )
         node.hooked = call.hooked
         try:
+            _check_depth(call.boundary)
             node.inputs = resolve_inputs(template.document, call.arguments)
             if retried:
                 return await self._run_attempts(node, call)
@@ -238,12 +250,16 @@ class Engine:
         self._globals = {
             **self._globals,
             "workflow.status": root.phase.value,
-            "workflow.failures": "[]",
+            # A JSON text in quotes, so that it stands in a command as one word.
+            "workflow.failures": json.dumps(go_json(self._failures()), ensure_ascii=False),
         }
-        arguments = {
-            parameter["name"]: substitute(parameter.get("value") or "", self._globals.get)
-            for parameter in self.workflow.exit_arguments.get("parameters") or ()
-        }
+        given = self.workflow.exit_arguments.get("parameters")
+        arguments = self.workflow.arguments
+        if given:
+            arguments = {
+                parameter["name"]: substitute(item_text(parameter.get("value") or ""), self._globals.get)
+                for parameter in given
+            }
         hook = await self.run_template(
             TemplateCall(
                 name=f"{self.workflow.name}.onExit",
@@ -253,11 +269,25 @@ class Engine:
                 hooked=True,
             )
         )
-        if hook.phase.failed:
+        if hook.phase.failed and not root.phase.failed:
             self.close_node(root, hook.phase, f"exit handler: {hook.message}")
 
+    def _failures(self) -> list[dict[str, str]]:
+        """What exit handlers are told of failed nodes."""
+        return [
+            {
+                "displayName": node.name.removeprefix(f"{node.boundary}."),
+                "message": node.message,
+                "templateName": node.template,
+                "phase": node.phase.value,
+                "podName": node.id,
+                "finishedAt": (node.finished or node.started).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            for node in self.nodes.values()
+            if node.phase.failed
+        ]
+
     async def _run_attempts(self, node: Node, call: TemplateCall) -> Node:
-        strategy = self._retry_strategy(node)
         attempts: list[Node] = []
         while True:
             name = f"{node.name}({len(attempts)})"
@@ -275,7 +305,7 @@ class Engine:
                 continue
             if not attempt.phase.failed or self._stop(call.boundary) is not None:
                 return self.close_node(node, attempt.phase, attempt.message)
-            decision = decide(strategy, attempts, now=datetime.now(UTC))
+            decision = decide(self._retry_strategy(node), attempts, now=datetime.now(UTC))
             if not isinstance(decision, Again):
                 message = ": ".join(text for text in (decision.message, attempt.message) if text)
                 return self.close_node(node, attempt.phase, message)
@@ -286,7 +316,7 @@ class Engine:
                 return self.close_node(node, attempt.phase, attempt.message)
 
     def _retry_strategy(self, node: Node) -> RetryStrategy:
-        template = self.template_document(node.template)
+        template = self._documents[node.template]
         values = {**self._globals, **input_values(template, node.inputs)}
         strategy = parse_retry_strategy(substitute(template["retryStrategy"], values.get))
         if strategy.max_duration == 0:
@@ -305,6 +335,7 @@ class Engine:
             inputs=node.inputs,
             global_values=self._globals,
             node_name=node.name,
+            task_name=call.name.removeprefix(f"{node.boundary}."),
             pod_name=node.id,
         )
         if retry:
@@ -327,7 +358,7 @@ class Engine:
                 await held.enter_async_context(outer.slots)
             limit = int(document.get("parallelism") or 0)
             slots = asyncio.Semaphore(limit) if limit else None
-            boundary = Boundary(node=node, slots=slots, exit_hook=outer.exit_hook)
+            boundary = Boundary(node=node, slots=slots, exit_hook=outer.exit_hook, depth=outer.depth + 1)
             dag = DagRun(self, document, boundary)
             phase = await dag.run()
             if phase is Phase.SUCCEEDED:
@@ -380,7 +411,7 @@ class Engine:
 
     def _patches(self, node: Node, document: Mapping[str, Any]) -> tuple[str, ...]:
         """The patch pass: workflow patch, then template patch, each once more with globals and inputs."""
-        values = {**self._globals, **input_values(self.template_document(node.template), node.inputs)}
+        values = {**self._globals, **input_values(self._documents[node.template], node.inputs)}
         texts = (self.workflow.spec.get("podSpecPatch"), document.get("podSpecPatch"))
         return tuple(substitute(text, values.get) for text in texts if text)
 
@@ -411,6 +442,11 @@ class Engine:
         if not task.cancelled():
             return task.result()
         raise _StoppedError(self._stop(boundary) or Stop.TERMINATED)
+
+
+def _check_depth(boundary: Boundary) -> None:
+    if boundary.depth + 1 >= MAX_DEPTH:
+        raise NodeError(f"Maximum recursion depth exceeded: {MAX_DEPTH} templates inside each other")
 
 
 def _as_it_ended(node: Node, earlier: Node) -> Node:

@@ -154,8 +154,3 @@ def node_id(workflow_name: str, node_name: str) -> str:
     if node_name == workflow_name:
         return workflow_name
     return f"{workflow_name}-{fnv1a_32(node_name)}"
-
-
-def iteration_task_name(task: str, index: int, item: str) -> str:
-    """Name of one expanded task: ``T(i:item)``, parentheses removed from the item."""
-    return f"{task}({index}:{item.replace('(', '').replace(')', '')})"

@@ -14,6 +14,7 @@ from local_stack.runner.errors import ExpressionSyntaxError, NodeError
 from local_stack.runner.expressions import Operand, evaluate
 from local_stack.runner.nodes import Node, Phase
 
+_LONGEST_PAUSE: Final = (2**63 - 1) / 1e9
 POLICIES: Final = ("Always", "OnFailure", "OnError", "OnTransientError")
 
 
@@ -55,6 +56,8 @@ def parse_retry_strategy(document: Mapping[str, Any]) -> RetryStrategy:
     policy = str(document.get("retryPolicy") or ("Always" if expression else "OnFailure"))
     if policy not in POLICIES:
         raise NodeError(f"retryStrategy.retryPolicy {policy!r} is not one of {', '.join(POLICIES)}")
+    if document.get("backoff") and backoff.get("duration") in (None, ""):
+        raise NodeError("retryStrategy.backoff: no base duration specified")
     return RetryStrategy(
         limit=_integer(document.get("limit"), "limit"),
         policy=policy,
@@ -74,7 +77,7 @@ def decide(strategy: RetryStrategy, attempts: Sequence[Node], *, now: datetime) 
         deadline = attempts[0].started + timedelta(seconds=strategy.max_duration)
         if now > deadline:
             return GiveUp("Max duration limit exceeded")
-    wait = strategy.duration * strategy.factor ** (len(attempts) - 1)
+    wait = _pause(strategy, repetition=len(attempts) - 1)
     if strategy.cap is not None:
         wait = min(wait, strategy.cap)
     at = (last.finished or now) + timedelta(seconds=wait)
@@ -87,6 +90,14 @@ def decide(strategy: RetryStrategy, attempts: Sequence[Node], *, now: datetime) 
     if strategy.expression and not _expression_holds(strategy.expression, attempts):
         return GiveUp("retryStrategy.expression evaluated to false")
     return Again(at)
+
+
+def _pause(strategy: RetryStrategy, *, repetition: int) -> float:
+    """Seconds before a repetition: growing by the factor, up to what Go's durations hold."""
+    try:
+        return min(strategy.duration * float(strategy.factor) ** repetition, _LONGEST_PAUSE)
+    except OverflowError:
+        return _LONGEST_PAUSE if strategy.duration else 0.0
 
 
 def retry_variables(attempts: Sequence[Node]) -> dict[str, str]:

@@ -6,17 +6,16 @@ object, map keys included. Text that was inserted is not scanned again in the sa
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from local_stack.runner.errors import SubstitutionError
+from local_stack.runner.expansion import item_format
 
 Lookup = Callable[[str], str | None]
 """From a tag to its text; ``None`` leaves the tag in place."""
 
-_TAG: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_ONLY_TAG: Final = re.compile(r"\s*\{\{((?:(?!\}\}).)*)\}\}\s*", re.DOTALL)
+_HTML: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def substitute(value: Any, lookup: Lookup) -> Any:
@@ -31,17 +30,21 @@ def substitute(value: Any, lookup: Lookup) -> Any:
 
 
 def _substitute_text(text: str, lookup: Lookup) -> str:
-    def replacement(match: re.Match[str]) -> str:
-        found = lookup(match.group(1).strip())
-        return match.group(0) if found is None else found
-
-    return _TAG.sub(replacement, text)
+    # By hand: a regular expression looks for the end of each of many unclosed tags again.
+    parts: list[str] = []
+    position = 0
+    while (opened := text.find("{{", position)) >= 0 and (closed := text.find("}}", opened + 2)) >= 0:
+        found = lookup(text[opened + 2 : closed].strip())
+        parts += [text[position:opened], text[opened : closed + 2] if found is None else found]
+        position = closed + 2
+    return "".join(parts) + text[position:]
 
 
 def only_tag(text: str) -> str | None:
     """The tag of a text that is nothing but one tag, else ``None``."""
-    match = _ONLY_TAG.fullmatch(text)
-    return match.group(1).strip() if match else None
+    stripped = text.strip()
+    alone = stripped.startswith("{{") and stripped.find("}}", 2) == len(stripped) - 2
+    return stripped[2:-2].strip() if alone else None
 
 
 def has_unclosed_tag(value: Any) -> bool:
@@ -70,18 +73,35 @@ def item_lookup(item: Any) -> Lookup:
 
     def lookup(tag: str) -> str | None:
         if tag == "item":
-            return item_text(item)
+            return (
+                _html_safe(item_text(item, sort=True)) if isinstance(item, dict | list) else item_text(item)
+            )
         if tag.startswith("item.") and isinstance(item, dict):
             key = tag.removeprefix("item.")
-            return item_text(item[key]) if key in item else None
+            return item_format(item[key]) if key in item else None
         return None
 
     return lookup
 
 
-def item_text(item: Any) -> str:
-    """Text of a loop item: strings as they are, everything else as compact JSON."""
-    return item if isinstance(item, str) else json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+def item_text(item: Any, *, sort: bool = False) -> str:
+    """A value as text: strings as they are, everything else as compact JSON.
+
+    ``sort`` orders the keys of an object, but not of what is in it: Go's maps, of texts that it keeps.
+    """
+    if isinstance(item, str):
+        return item
+    ordered = dict(sorted(item.items())) if sort and isinstance(item, dict) else item
+    return json.dumps(ordered, separators=(",", ":"), ensure_ascii=False)
+
+
+def go_json(value: Any) -> str:
+    """JSON as Go writes it: compact, keys sorted, and safe inside HTML."""
+    return _html_safe(json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True))
+
+
+def _html_safe(text: str) -> str:
+    return text.translate(_HTML)
 
 
 def resolve_inputs(template: Mapping[str, Any], arguments: Mapping[str, str]) -> dict[str, str]:
@@ -109,13 +129,14 @@ def instantiate(
     inputs: Mapping[str, str],
     global_values: Mapping[str, str],
     node_name: str,
+    task_name: str,
     pod_name: str,
 ) -> dict[str, Any]:
     """The template pass: a template with its globals and then its inputs inserted, and inputs filled in."""
     first = dict(global_values)
     first["node.name"] = node_name
     first["pod.name"] = pod_name
-    first["tasks.name"] = node_name.rsplit(".", 1)[-1]
+    first["tasks.name"] = task_name
     document: dict[str, Any] = substitute(dict(template), first.get)
     document = substitute(document, input_values(template, inputs).get)
     declared = (template.get("inputs") or {}).get("parameters") or []

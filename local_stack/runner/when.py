@@ -1,7 +1,14 @@
 """``when`` clauses of DAG tasks (spec LAUNCHER E3.4)."""
 
+import re
+from typing import Final
+
+from kfp_api.shortening import beginning
 from local_stack.runner.errors import ExpressionSyntaxError
-from local_stack.runner.expressions import evaluate
+from local_stack.runner.expressions import SHOWN, evaluate
+
+_WORD: Final = re.compile(r"[^\W\d]\w*")
+_OPERATORS: Final = ("in", "IN")
 
 
 def should_execute(expression: str) -> bool:
@@ -16,6 +23,15 @@ def should_execute(expression: str) -> bool:
     if not expression:
         return True
     try:
-        return evaluate(expression, word=str)
+        return evaluate(expression, word=_bare_word)
     except ExpressionSyntaxError as error:
-        raise ExpressionSyntaxError(f"Invalid 'when' expression '{expression}': {error}") from error
+        raise ExpressionSyntaxError(
+            f"Invalid 'when' expression '{beginning(expression, SHOWN)}': {error}"
+        ) from error
+
+
+def _bare_word(word: str) -> str:
+    """A word of letters, digits and underscores. Argo reads others as formulas: ``dry-run`` subtracts."""
+    if not _WORD.fullmatch(word) or word in _OPERATORS:
+        raise ExpressionSyntaxError(f"{beginning(word, SHOWN)!r} must stand in quotes to be a text")
+    return word

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from local_stack.runner.depends import Depends, parse_depends
 from local_stack.runner.driver_containers import is_driver_container
 from local_stack.runner.errors import ExpressionSyntaxError, UnsupportedWorkflowError
-from local_stack.runner.expansion import LOOP_FIELDS
 from local_stack.runner.nodes import NodeType
 from local_stack.runner.substitution import item_text
 from local_stack.runner.workflow_fields import check_workflow
@@ -132,8 +132,8 @@ def load_workflow(document: Mapping[str, Any], *, run_id: str = "", name: str | 
         document=document,
         templates=templates,
         entrypoint=spec.get("entrypoint") or "",
-        exit_template=hook.get("template") or spec.get("onExit"),
-        exit_arguments=hook.get("arguments") or {},
+        exit_template=spec.get("onExit") or hook.get("template"),
+        exit_arguments={} if spec.get("onExit") else hook.get("arguments") or {},
         parallelism=spec.get("parallelism"),
         deadline_seconds=spec.get("activeDeadlineSeconds"),
         volume_claims=tuple(
@@ -197,13 +197,17 @@ def _check_references(workflow: Workflow) -> None:
         where = f"spec.templates[{template.name}].dag.tasks"
         tasks = (template.document.get("dag") or {}).get("tasks") or []
         _check_dependencies(tasks, where)
+        for target in ((template.document.get("dag") or {}).get("target") or "").split():
+            if "{{" not in target and target not in {task["name"] for task in tasks}:
+                raise UnsupportedWorkflowError(
+                    f"spec.templates[{template.name}].dag.target",
+                    f"names task {target!r}, which does not exist",
+                )
         for task in tasks:
             known(task.get("template"), f"{where}[{task['name']}].template")
             hook = (task.get("hooks") or {}).get("exit")
             if hook:
                 known(hook.get("template"), f"{where}[{task['name']}].hooks.exit.template")
-            if len([field for field in LOOP_FIELDS if task.get(field) is not None]) > 1:
-                raise UnsupportedWorkflowError(f"{where}[{task['name']}]", "has more than one kind of loop")
 
 
 def _check_dependencies(tasks: Iterable[Mapping[str, Any]], where: str) -> None:
@@ -221,9 +225,8 @@ def _check_dependencies(tasks: Iterable[Mapping[str, Any]], where: str) -> None:
             raise UnsupportedWorkflowError(
                 f"{where}[{name}].depends", f"names task {other!r}, which does not exist"
             )
-    remaining = dict(waits)
-    while free := [name for name, others in remaining.items() if not others & remaining.keys()]:
-        for name in free:
-            del remaining[name]
-    if remaining:
-        raise UnsupportedWorkflowError(f"{where}[{min(remaining)}].depends", "is part of a cycle")
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        name = min(error.args[1])
+        raise UnsupportedWorkflowError(f"{where}[{name}].depends", "is part of a cycle") from error

@@ -8,7 +8,8 @@ absent, since serialised workflows are full of them.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from local_stack.runner.errors import ExpressionSyntaxError, UnsupportedWorkflowError
+from local_stack.runner.errors import ExpressionSyntaxError, NodeError, UnsupportedWorkflowError
+from local_stack.runner.expansion import LOOP_FIELDS, check_format
 from local_stack.runner.http_template import check_success_condition
 
 _POD_SETTINGS: Final = frozenset(
@@ -90,6 +91,7 @@ _TASK: Final = frozenset(
         "withSequence",
     }
 )
+_SEQUENCE: Final = frozenset({"count", "end", "format", "start"})
 _OUTPUT_SOURCES: Final = frozenset({"default", "jqFilter", "jsonPath", "parameter", "path"})
 _HTTP: Final = frozenset(
     {
@@ -124,6 +126,11 @@ def check_workflow(document: Mapping[str, Any]) -> tuple[str, ...]:
         where = f"spec.templates[{template.get('name') or index}]"
         _check_template(template, where)
         ignored += [f"{where}.{name}" for name in sorted(IGNORED_TEMPLATE) if template.get(name)]
+    # Arguments of the workflow are data.
+    for path in _expression_tags({name: spec[name] for name in spec if name != "arguments"}, "spec"):
+        raise UnsupportedWorkflowError(
+            path, "uses a {{=…}} expression, which the local runner does not evaluate"
+        )
     return tuple(ignored)
 
 
@@ -155,12 +162,26 @@ def _check_template(template: Mapping[str, Any], where: str) -> None:
         _only(task, _TASK, place)
         _only(task.get("arguments"), ("parameters",), f"{place}.arguments")
         _check_hooks(task.get("hooks"), f"{place}.hooks")
+        _check_loop(task, place)
         for key, argument in _named((task.get("arguments") or {}).get("parameters")):
             _only(argument, ("default", "name", "value"), f"{place}.arguments.parameters[{key}]")
-    for path in _expression_tags(template, where):
-        raise UnsupportedWorkflowError(
-            path, "uses a {{=…}} expression, which the local runner does not evaluate"
-        )
+
+
+def _check_loop(task: Mapping[str, Any], where: str) -> None:
+    if len([field for field in LOOP_FIELDS if task.get(field) not in (None, [], "")]) > 1:
+        raise UnsupportedWorkflowError(where, "has more than one kind of loop")
+    sequence = task.get("withSequence")
+    if sequence is None:
+        return
+    place = f"{where}.withSequence"
+    _only(sequence, _SEQUENCE, place)
+    if len([field for field in ("count", "end") if sequence.get(field) not in (None, "")]) != 1:
+        raise UnsupportedWorkflowError(place, "must have one of count and end")
+    try:
+        if sequence.get("format") and "{{" not in sequence["format"]:
+            check_format(sequence["format"])
+    except NodeError as error:
+        raise UnsupportedWorkflowError(f"{place}.format", f"is wrong: {error}") from error
 
 
 def _check_http(http: Mapping[str, Any], where: str) -> None:

@@ -5,6 +5,7 @@ executors are a DAG around one pod, loops are an iterator DAG around a counted t
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class ScriptedPlugin:
             "condition": "nil",
             "cached-decision": "false",
             "pod-spec-patch": "{}",
-        } | {key: str(value) for key, value in answer.items()}
+        } | {key: str(value) for key, value in (answer | json.loads(args.get("answer", "{}"))).items()}
         parameters = [{"name": key, "value": value} for key, value in outputs.items()]
         success = {"phase": "Succeeded", "message": "driver log: x", "outputs": {"parameters": parameters}}
         return web.json_response({"node": success})

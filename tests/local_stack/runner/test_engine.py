@@ -340,7 +340,7 @@ async def test_items_of_a_parameter_list_are_inserted_by_key() -> None:
     )
     outcome = await run_workflow(document)
     assert [request.template["container"]["args"] for request in outcome.pods.requests] == [["<b>"]]
-    assert outcome.phases()['t(0:{"k":"a"})'] == K
+    assert outcome.phases()["t(0:k:a)"] == K
 
 
 async def test_a_template_deadline_fails_a_pod_that_takes_longer() -> None:

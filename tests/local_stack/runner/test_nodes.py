@@ -2,7 +2,7 @@
 
 import pytest
 
-from local_stack.runner.nodes import Phase, iteration_task_name, node_id
+from local_stack.runner.nodes import Phase, node_id
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,6 @@ from local_stack.runner.nodes import Phase, iteration_task_name, node_id
 )
 def test_a_node_id_is_argos(workflow: str, node: str, expected: str) -> None:
     assert node_id(workflow, node) == expected
-
-
-def test_an_iteration_name_loses_the_parentheses_of_its_item() -> None:
-    assert iteration_task_name("t", 3, "f(x)") == "t(3:fx)"
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,10 @@ def test_the_retry_pass_knows_the_last_attempt() -> None:
 def test_a_strategy_that_argo_refuses_is_an_error(document: dict[str, object]) -> None:
     with pytest.raises(NodeError, match="retryStrategy"):
         parse_retry_strategy(document)
+
+
+def test_a_pause_beyond_all_measure_is_the_longest_that_go_knows() -> None:
+    strategy = {"backoff": {"duration": "1h", "factor": "1000000"}}
+    decision = _decide(strategy, _attempts(*[Phase.FAILED] * 300))
+    assert isinstance(decision, Again)
+    assert decision.at.year - _START.year == 292

@@ -1,5 +1,7 @@
 """Oracle: the passes of spec LAUNCHER E3.2 and COMPILER 10."""
 
+import time
+
 import pytest
 
 from local_stack.runner.errors import NodeError, SubstitutionError
@@ -35,6 +37,16 @@ def test_an_unclosed_tag_is_literal_text() -> None:
     assert substitute(value, {"x": "1"}.get) == {"a": "{{open", "b": "1"}
     assert has_unclosed_tag(value)
     assert not has_unclosed_tag({"b": ["{{x}}"]})
+
+
+def test_many_unclosed_tags_are_read_once() -> None:
+    nothing: dict[str, str] = {}
+    text = "{{" * 500_000
+    started = time.monotonic()
+    assert substitute(text, nothing.get) == text
+    assert substitute(text + "}}", nothing.get) == text + "}}"
+    assert only_tag(text) is None
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -74,6 +86,7 @@ def test_the_template_pass_inserts_globals_before_inputs() -> None:
         inputs={"p": "{{workflow.name}}"},
         global_values={"workflow.name": "wf"},
         node_name="wf.t",
+        task_name="t",
         pod_name="wf-1",
     )
     assert document["plugin"]["k"] == ["{{workflow.name}}", "/tmp/o", "wf-1"]
@@ -106,7 +119,13 @@ def test_loop_items(task: dict[str, object], items: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [{"withSequence": {"count": "x"}}, {"withParam": "{}"}, {"withParam": "nope"}]
+    "task",
+    [
+        *({"withSequence": {"count": count}} for count in ("x", "1_0", " 1", "1.0", "9" * 30, "1000000")),
+        *({"withSequence": {"count": "1", "format": text}} for text in ("n", "%s", "%d%d", "%999999d")),
+        {"withSequence": {}},
+        *({"withParam": text} for text in ("{}", "nope", "[" * 100_000)),
+    ],
 )
 def test_a_loop_without_a_list_is_an_error(task: dict[str, object]) -> None:
     with pytest.raises(NodeError):

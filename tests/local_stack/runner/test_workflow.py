@@ -78,6 +78,30 @@ def _dag(*tasks: dict[str, Any]) -> dict[str, Any]:
             _dag({"name": "a", "template": "s", "when": "{{=1 == 1}}"}),
             "spec.templates[d].dag.tasks[a].when",
         ),
+        (_workflow(podSpecPatch="{{=1}}"), "spec.podSpecPatch"),
+        (
+            _dag({"name": "a", "template": "s", "withSequence": {"count": "1", "end": "2"}}),
+            "spec.templates[d].dag.tasks[a].withSequence",
+        ),
+        (
+            _dag({"name": "a", "template": "s", "withSequence": {"start": "1"}}),
+            "spec.templates[d].dag.tasks[a].withSequence",
+        ),
+        (
+            _dag({"name": "a", "template": "s", "withSequence": {"count": "1", "format": "%s"}}),
+            "spec.templates[d].dag.tasks[a].withSequence.format",
+        ),
+        (
+            _dag({"name": "a", "template": "s", "withItems": [1], "withParam": "[]"}),
+            "spec.templates[d].dag.tasks[a]",
+        ),
+        (_dag({"name": "a", "template": "s", "onExit": "s"}), "spec.templates[d].dag.tasks[a].onExit"),
+        (
+            _workflow(templates=[{"name": "x", "dag": {"target": "z", "tasks": []}}]),
+            "spec.templates[x].dag.target",
+        ),
+        (_workflow(template={"failFast": True}), "spec.templates[main].failFast"),
+        (_workflow(onExit="nope"), "spec.onExit"),
         (_dag({"name": "a", "template": "nope"}), "spec.templates[d].dag.tasks[a].template"),
         (
             _dag({"name": "a", "template": "s", "depends": "b.Succeeded"}),
