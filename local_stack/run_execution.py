@@ -27,6 +27,7 @@ from kfp_api.run_view import RunCache, RunView
 from kfp_api.wire import format_timestamp
 from local_stack.data_directory import DataDirectory
 from local_stack.executors import Executors
+from local_stack.lost_executors import SpokenFor
 from local_stack.run_record import RunOptions, RunRecord, RunRecords, retries_of
 from local_stack.runner.agent import PluginAgent
 from local_stack.runner.agent_faults import Faults
@@ -139,10 +140,11 @@ class RunExecution:
             self.engine = Engine(
                 workflow,
                 plugins=agent,
-                pods=self.pods,
+                pods=SpokenFor(self.pods, client=machine.client, run_id=self.run.run_id, warn=warn),
                 pod_slots=machine.pod_slots,
                 history=self.history,
                 observer=observe,
+                kept=self.state.synced,
                 warn=warn,
                 fix_retries=self.record.options.fix_retries,
             )

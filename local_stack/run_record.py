@@ -13,7 +13,7 @@ from typing import Final
 
 from kfp_api.messages import TERMINAL_RUN_STATES, Run, RuntimeState
 from local_stack.data_directory import DataDirectory
-from local_stack.runner.history import replace_file
+from local_stack.runner.history import replace_file, sync_directory
 from local_stack.runner.python_environment import PipInstall
 from local_stack.runner.workflow import generated_name
 
@@ -68,6 +68,8 @@ class RunRecords:
         )
         self._data.run(record.workflow_name).mkdir(parents=True)
         self.save(record)
+        for directory in (self._data.root / "runs", self._data.root):
+            sync_directory(directory)
         return record
 
     def save(self, record: RunRecord) -> None:

@@ -7,7 +7,7 @@ node change is announced to the observer.
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -92,6 +92,10 @@ class PodRunner(Protocol):
         """Run a pod to its end."""
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 class _StoppedError(Exception):
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.value)
@@ -113,6 +117,7 @@ class Engine:
         pod_slots: asyncio.Semaphore,
         history: Mapping[str, Node] | None = None,
         observer: Observer = lambda _node: None,
+        kept: Callable[[], Awaitable[None]] = _at_once,
         warn: Callable[[str], None] = lambda _text: None,
         fix_retries: bool = False,
     ) -> None:
@@ -125,6 +130,7 @@ class Engine:
             pod_slots: how many pods may run at once on this machine; runs may share it.
             history: nodes by name of an earlier engine for the same run, finished or not.
             observer: called after every change of a node that the history does not have.
+            kept: returns when what the observer was told cannot be lost any more; no pod starts before.
             warn: called with one line where the workflow does something that surprises.
             fix_retries: take a ``maxDuration`` of 0, which disables retries, as unset.
         """
@@ -133,6 +139,7 @@ class Engine:
         self._plugins = plugins
         self._pods = pods
         self._observer = observer
+        self._kept = kept
         self._warn = warn
         self._fix_retries = fix_retries
         self._history = history or {}
@@ -405,6 +412,7 @@ class Engine:
             await held.enter_async_context(self._pod_slots)
             node.phase, node.started = Phase.RUNNING, datetime.now(UTC)
             self._observer(node)
+            await self._kept()
             result = await self._pods.run(request)
         node.exit_code = result.exit_code
         return self.close_node(node, result.phase, result.message)

@@ -136,13 +136,12 @@ def local_command(
     """
     argv = container_command(pod.main, environment)
     if not argv:
-        raise NodeError(
-            "container main has no command, and the entrypoint of its image "
-            f"({pod.main.get('image', 'no image')}) is not known: executors are not run in containers"
-        )
+        raise _no_command(pod)
     flags: list[str] = []
     if PurePosixPath(argv[0]).name in _LAUNCHER_BINARIES:
         flags, argv = _split_launcher_arguments(argv[1:])
+        if not argv and _flag(flags, "executor_type") == "container":
+            raise _no_command(pod)
         flags = [*launcher, *flags]
     command = tuple(prepare(argv))
     found = (
@@ -156,6 +155,19 @@ def local_command(
     )
 
 
+def _no_command(pod: Pod) -> NodeError:
+    return NodeError(
+        "container main has no command, and the entrypoint of its image "
+        f"({pod.main.get('image', 'no image')}) is not known: executors are not run in containers"
+    )
+
+
+def task_id_of(argv: Sequence[str]) -> str:
+    """The task row that a launcher's command line names; empty when it names none, or is no launcher's."""
+    is_launcher = bool(argv) and PurePosixPath(argv[0]).name in _LAUNCHER_BINARIES
+    return _flag(argv[1:], "task_id") if is_launcher else ""
+
+
 def _flag(arguments: Sequence[str], name: str) -> str:
     """Value of a flag of the launcher's; empty when it is not given."""
     position = 0
@@ -163,7 +175,7 @@ def _flag(arguments: Sequence[str], name: str) -> str:
         flag, equals, value = arguments[position].partition("=")
         position += 1 if equals else 2
         if flag.lstrip("-") == name:
-            return value if equals else arguments[position - 1]
+            return value if equals else "".join(arguments[position - 1 : position])
     return ""
 
 

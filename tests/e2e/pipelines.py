@@ -7,7 +7,7 @@ pipeline computes is the oracle of the test that runs it.
 from pathlib import Path
 from typing import Optional
 
-from kfp import compiler, dsl
+from kfp import compiler, dsl, kubernetes
 from kfp.dsl import ContainerSpec, Dataset, Input, OneOf, Output, OutputPath, PipelineTaskFinalStatus
 
 SHELL = ["sh", "-ec"]
@@ -103,6 +103,26 @@ def use(record: str):
 def eat():
     """Use more and more memory."""
     return ContainerSpec(image="alpine", command=SHELL, args=["x=12345678; while true; do x=$x$x; done"])
+
+
+@dsl.container_component
+def whoami(text: OutputPath(str)):  # type: ignore[valid-type]
+    return ContainerSpec(image="alpine", command=SHELL, args=['printf %s "$WHO" > "$0"', text])
+
+
+@dsl.container_component
+def run_image():
+    return ContainerSpec(image="alpine")
+
+
+@dsl.container_component
+def run_missing():
+    return ContainerSpec(image="alpine", command=["no-such-command-anywhere"])
+
+
+@dsl.container_component
+def kill_the_launcher():
+    return ContainerSpec(image="alpine", command=SHELL, args=["kill -9 $PPID"])
 
 
 @dsl.component(base_image="python:3.11")
@@ -228,11 +248,41 @@ def hungry() -> None:
     eat().set_memory_limit("64Mi")
 
 
+@dsl.pipeline(name="needs-secret")
+def needs_secret() -> str:
+    task = whoami()
+    kubernetes.use_secret_as_env(task, secret_name="person", secret_key_to_env={"name": "WHO"})
+    return say(word=task.outputs["text"]).outputs["text"]
+
+
+@dsl.pipeline(name="needs-configmap")
+def needs_configmap() -> str:
+    task = whoami()
+    kubernetes.use_config_map_as_env(task, config_map_name="people", config_map_key_to_env={"name": "WHO"})
+    return task.outputs["text"]
+
+
+@dsl.pipeline(name="no-command")
+def no_command() -> None:
+    run_image()
+
+
+@dsl.pipeline(name="missing-command")
+def missing_command() -> None:
+    run_missing()
+
+
+@dsl.pipeline(name="killed")
+def killed() -> None:
+    kill_the_launcher()
+
+
 PIPELINES = {
     one.name: one
     for one in (
         *(sums, loops, branches, artifacts, nested, empty_loop, exits, sleeper),
         *(recorded, flaky, retried, greetings, imports, workspace, accelerated, hungry),
+        *(needs_secret, needs_configmap, no_command, missing_command, killed),
     )
 }
 

@@ -3,8 +3,8 @@
 Promises: one writer connection on its own thread, so that writes never wait for each other's locks;
 a few readers, each transaction a consistent snapshot (WAL); every write transaction starts with
 ``BEGIN IMMEDIATE``, commits before its result is returned, and leaves nothing behind when it raises.
-A commit survives the death of the process (``synchronous=NORMAL``); a power cut may lose the last
-commits, never the file.
+A commit survives the death of the process and a loss of power (``synchronous=FULL``): the local runner's
+journal counts on rows that were there when it wrote its lines.
 """
 
 import asyncio
@@ -202,7 +202,7 @@ def _engine(path: Path, *, begin: str, connections: int) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         if begin == "BEGIN":

@@ -127,6 +127,7 @@ async def run_workflow(
     fix_retries: bool = False,
     history: Mapping[str, Node] | None = None,
     observer: Observer = lambda _node: None,
+    **engine_options: Any,
 ) -> Outcome:
     """Run a workflow with scripted drivers and pods to its end."""
     plugin, scripted_pods = ScriptedPlugin(answers or {}), pods or ScriptedPods()
@@ -144,6 +145,7 @@ async def run_workflow(
             fix_retries=fix_retries,
             history=history,
             observer=observer,
+            **engine_options,
         )
         running = asyncio.ensure_future(engine.run())
         if stop_when_started:

@@ -5,7 +5,10 @@ another engine goes on from what had been written by then; drivers are a scripte
 pods are scripted.
 """
 
+import asyncio
+import os
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from local_stack.runner.engine import PodResult
-from local_stack.runner.history import LEAVES, StateDirectory, kept_by_retry
+from local_stack.runner.engine import PodRequest, PodResult
+from local_stack.runner.history import LEAVES, StateDirectory, kept_by_retry, replace_file
 from local_stack.runner.nodes import Node, NodeType, Phase
 from tests.local_stack.runner.scripted import (
     Outcome,
@@ -184,3 +187,94 @@ async def test_a_retry_starts_the_attempts_of_a_failed_task_anew_and_keeps_those
     again = await run_workflow(document, history=kept)
     assert again.order == [f"{bad}(0)"]
     assert again.root.phase is Phase.SUCCEEDED
+
+
+class _Disk:
+    """What of the journal would be left after a loss of power: what was synced to the disk."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.journal = directory / "nodes.jsonl"
+        self.left = b""
+        self.syncs = 0
+        fdatasync = os.fdatasync
+
+        def sync(handle: int) -> None:
+            before = self.journal.read_bytes()
+            fdatasync(handle)
+            if os.path.samestat(os.fstat(handle), self.journal.stat()):
+                self.left, self.syncs = before, self.syncs + 1
+
+        monkeypatch.setattr(os, "fdatasync", sync)
+
+
+async def test_a_machine_that_loses_power_knows_every_pod_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, state, left = _Disk(tmp_path, monkeypatch), StateDirectory(tmp_path), dict[str, bytes]()
+
+    class Pods(ScriptedPods):
+        async def run(self, request: PodRequest) -> PodResult:
+            left[request.node.name] = disk.left
+            return await super().run(request)
+
+    state.create(workflow())
+    whole = await run_workflow(
+        workflow(), answers=ANSWERS, pods=Pods(), observer=state.record, kept=state.synced
+    )
+    state.close()
+    assert len(left) == 3
+    for name, journal in left.items():
+        disk.journal.write_bytes(journal)
+        history = StateDirectory(tmp_path).nodes()
+        assert history[name].phase is Phase.RUNNING
+        again = await run_workflow(workflow(), answers=ANSWERS, history=history)
+        assert [one.interrupted for one in again.pods.requests if one.node.name == name] == [True]
+        assert {node: value[:4] for node, value in details(again).items()} == {
+            node: value[:4] for node, value in details(whole).items()
+        }
+
+
+async def test_all_that_wait_for_the_disk_share_one_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, state = _Disk(tmp_path, monkeypatch), StateDirectory(tmp_path)
+    state.create({})
+
+    async def record(number: int) -> None:
+        state.record(Node(id=str(number), name=str(number), type=NodeType.POD, phase=Phase.RUNNING))
+        await state.synced()
+        assert f'"name":"{number}"'.encode() in disk.left
+
+    await asyncio.gather(*(record(number) for number in range(50)))
+    assert disk.syncs <= 2
+    await state.synced()
+    assert disk.syncs <= 2
+    state.close()
+
+
+def test_a_closed_journal_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, state = _Disk(tmp_path, monkeypatch), StateDirectory(tmp_path)
+    state.create({})
+    state.record(Node(id="a", name="a", type=NodeType.POD, phase=Phase.SUCCEEDED))
+    state.close()
+    assert disk.left == disk.journal.read_bytes() != b""
+
+
+def test_a_replaced_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def sync(handle: int) -> None:
+        events.append("directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def rename(self: Path, target: Path) -> Path:
+        events.append("name")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", rename)
+    replace_file(tmp_path / "x", "text")
+    assert events == ["file", "name", "directory"]
