@@ -71,7 +71,7 @@ def compile_workflow(
         options=options,
         identity=Identity(name, _safe_display_name(display_name, options)),
         runtime_config=stable_json(
-            _runtime_config(spec, parameters, pipeline_root or options.pipeline_root),
+            runtime_config(spec, parameters, pipeline_root or options.pipeline_root),
             hardened=not options.parity,
         ),
         warn=warn,
@@ -114,7 +114,7 @@ def _safe_display_name(display_name: str, options: CompilerOptions) -> str:
     return "" if "{{" in display_name and not options.parity else display_name
 
 
-def _runtime_config(
+def runtime_config(
     spec: PipelineSpec, values: Mapping[str, JsonValue], pipeline_root: str
 ) -> dict[str, JsonValue]:
     """PipelineJob.RuntimeConfig with the defaults of parameters that were not given."""

@@ -73,6 +73,7 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
     return run_pipeline(
         RunRequest(
             pipeline=arguments.pipeline,
+            workflow=arguments.workflow,
             parameters=tuple(arguments.parameter),
             data_directory=arguments.data_dir,
             run_name=arguments.run_name,
@@ -154,7 +155,9 @@ def _configure_run(commands: Any) -> None:
         "run a compiled pipeline to its end",
         description="Run a compiled KFP pipeline on this machine and show its tasks.\n\n"
         "Ctrl-C stops the run: its executors end, and it is FAILED.",
-        epilog="example:\n  kfp-driver local run pipeline.yaml -p learning_rate=0.1 -p epochs=3",
+        epilog="examples:\n  kfp-driver local run pipeline.yaml -p learning_rate=0.1 -p epochs=3\n"
+        "  kfp-driver compile pipeline.yaml -o workflow.yaml   # change it, then:\n"
+        "  kfp-driver local run pipeline.yaml --workflow workflow.yaml",
     )
     parser.add_argument(
         "pipeline", type=Path, metavar="PIPELINE", help="compiled pipeline (.yaml, .json, .zip)"
@@ -166,6 +169,13 @@ def _configure_run(commands: Any) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a pipeline parameter; lists and objects as JSON; repeatable",
+    )
+    parser.add_argument(
+        "--workflow",
+        type=Path,
+        metavar="FILE",
+        help="run this Argo Workflow instead of compiling the pipeline: one that KFP's API server, "
+        "kfp-driver compile or kfp-driver rewrite made of the same pipeline, or that you changed by hand",
     )
     parser.add_argument("--run-name", metavar="TEXT", help="name of the run (default: the pipeline's name)")
     _add_data_directory(parser)

@@ -7,12 +7,12 @@ the services and all executors are stopped before the function returns.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from compiler.loading import load_pipeline
 from compiler.options import CompilerOptions
@@ -36,6 +36,12 @@ from local_stack.runner.reaper import Reaper
 from local_stack.runner.workflow import load_workflow
 from local_stack.stack import LocalStack
 from local_stack.terminal import Progress, Screen
+from local_stack.workflow_file import (
+    WorkflowFileError,
+    compiled_parameters,
+    read_workflow,
+    with_parameters,
+)
 
 _ALWAYS_IGNORED: Final = ("securityContext", "serviceAccountName", "executorPlugins", "ttlStrategy")
 
@@ -51,9 +57,13 @@ class LocalRunError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the user asked for. ``parameters`` are ``NAME=VALUE`` texts."""
+    """What the user asked for. ``parameters`` are ``NAME=VALUE`` texts.
+
+    ``workflow`` is a Workflow that runs instead of what the pipeline is compiled to.
+    """
 
     pipeline: Path
+    workflow: Path | None = None
     parameters: tuple[str, ...] = ()
     data_directory: Path
     run_name: str | None = None
@@ -61,6 +71,14 @@ class RunRequest:
     executors: ExecutorOptions = field(default_factory=ExecutorOptions)
     faults: Faults | None = None
     options: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class _NewRun:
+    """What a run that is new gets; one that goes on keeps what it has."""
+
+    options: RunOptions = field(default_factory=RunOptions)
+    workflow: Mapping[str, Any] | None = None
 
 
 class _Interruption:
@@ -109,6 +127,9 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
     pipeline = load_pipeline(request.pipeline)
     spec = pipeline.spec
     parameters = parse_parameters(request.parameters, spec)
+    workflow = read_workflow(request.workflow) if request.workflow is not None else None
+    if workflow is not None:
+        parameters = compiled_parameters(workflow) | parameters
     check_parameters(spec, parameters)
     data = DataDirectory.at(request.data_directory)
     run = Run(
@@ -116,15 +137,20 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
         pipeline_spec=pipeline.submission,
         runtime_config=RuntimeConfig(parameters=dict(parameters), pipeline_root=str(data.artifacts)),
     )
-    trial = compile_manifest(
-        pipeline,
-        parameters=parameters,
-        pipeline_root=str(data.artifacts),
-        run=run,
-        name="trial",
-        options=CompilerOptions(),
-    )
-    load_workflow(trial)
+    if workflow is None:
+        trial = compile_manifest(
+            pipeline,
+            parameters=parameters,
+            pipeline_root=str(data.artifacts),
+            run=run,
+            name="trial",
+            options=CompilerOptions(),
+        )
+        load_workflow(trial)
+    elif not request.options.cache:
+        raise WorkflowFileError("--no-cache compiles drivers that use no cache; a given Workflow has its own")
+    else:
+        workflow = with_parameters(workflow, spec, parameters, pipeline_root=str(data.artifacts))
 
     async def create(client: KfpApiClient) -> Run:
         return await client.get_run((await client.create_run(run)).run_id)
@@ -135,7 +161,7 @@ def run_pipeline(request: RunRequest, screen: Screen | None = None) -> int:
         screen,
         max_pods=request.max_pods,
         executors=request.executors,
-        options=request.options,
+        new=_NewRun(replace(request.options, given_workflow=workflow is not None), workflow),
         faults=request.faults,
     )
 
@@ -215,15 +241,13 @@ def _run(
     *,
     max_pods: int,
     executors: ExecutorOptions | None = None,
-    options: RunOptions | None = None,
+    new: _NewRun | None = None,
     faults: Faults | None = None,
 ) -> int:
     opened = open_executors(executors or ExecutorOptions())
     with data.locked():
         machine = open_machine(data, max_pods=max_pods, executors=opened, faults=faults)
-        return asyncio.run(
-            _to_exit_code(data, machine, open_run, screen or Screen.of(), options or RunOptions())
-        )
+        return asyncio.run(_to_exit_code(data, machine, open_run, screen or Screen.of(), new or _NewRun()))
 
 
 async def _to_exit_code(
@@ -231,13 +255,13 @@ async def _to_exit_code(
     opening: AbstractAsyncContextManager[Machine],
     open_run: OpenRun,
     screen: Screen,
-    options: RunOptions,
+    new: _NewRun,
 ) -> int:
     interruption = _Interruption()
     with interruption.installed():
         try:
             async with opening as machine:
-                outcome = await _execute(machine, open_run, screen, interruption, options)
+                outcome = await _execute(machine, open_run, screen, interruption, new)
         except asyncio.CancelledError:
             if interruption.number is None:
                 raise
@@ -297,11 +321,11 @@ async def _execute(
     open_run: OpenRun,
     screen: Screen,
     interruption: _Interruption,
-    options: RunOptions,
+    new: _NewRun,
 ) -> RunOutcome:
     run = await open_run(machine.client)
     others = [one async for one in unfinished_runs(machine.client) if one.run_id != run.run_id]
-    execution = await RunExecution.open(machine, run, options)
+    execution = await RunExecution.open(machine, run, new.options, workflow=new.workflow)
     _introduce(screen, execution, machine.data, waiting=len(others))
     if machine.executors.remark:
         screen.line(screen.paint(machine.executors.remark, "dim"))

@@ -33,6 +33,7 @@ from local_stack.runner.agent import PluginAgent
 from local_stack.runner.agent_faults import Faults
 from local_stack.runner.container_runtime import Mount, PodSettings
 from local_stack.runner.engine import Engine, Observer
+from local_stack.runner.errors import RunnerError
 from local_stack.runner.history import StateDirectory, kept_by_retry
 from local_stack.runner.nodes import Node, Phase
 from local_stack.runner.pod_build import ConfigDirectories
@@ -67,22 +68,37 @@ class RunExecution:
     """One run at work."""
 
     @classmethod
-    async def open(cls, machine: Machine, run: Run, options: RunOptions) -> "RunExecution":
+    async def open(
+        cls,
+        machine: Machine,
+        run: Run,
+        options: RunOptions,
+        *,
+        workflow: Mapping[str, Any] | None = None,
+    ) -> "RunExecution":
         """Bind a run to its directory, which is made when the run is new.
 
         Args:
             machine: where it runs.
             run: as the API has it now.
             options: for a run that is new; one that goes on keeps its own.
+            workflow: what to run for a run that is new, instead of what its pipeline is compiled to.
 
         Raises:
             InvalidPipelineError, CompilerError, RunnerError: the run cannot be executed.
             KfpApiError: its pipeline cannot be read.
         """
         pipeline = await RunView(machine.client, run.run_id, cache=RunCache()).pipeline()
-        return cls(machine, run, pipeline, options)
+        return cls(machine, run, pipeline, options, workflow)
 
-    def __init__(self, machine: Machine, run: Run, pipeline: Pipeline, options: RunOptions) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        run: Run,
+        pipeline: Pipeline,
+        options: RunOptions,
+        workflow: Mapping[str, Any] | None = None,
+    ) -> None:
         self.run = run
         self.pipeline = pipeline
         self._machine = machine
@@ -91,7 +107,7 @@ class RunExecution:
         )
         self.record = record
         self.state = StateDirectory(machine.data.run(record.workflow_name))
-        self.workflow = self._load_workflow(record)
+        self.workflow = self._load_workflow(record, workflow)
         self.history = self._load_history()
         self.pods = LocalPods(
             self.workflow,
@@ -168,22 +184,15 @@ class RunExecution:
     def _workspace(self) -> Path:
         return self._machine.data.workspace(self.record.workflow_name)
 
-    def _load_workflow(self, record: RunRecord) -> Workflow:
+    def _load_workflow(self, record: RunRecord, given: Mapping[str, Any] | None) -> Workflow:
         manifest = self.state.manifest()
         if manifest is None:
-            config = self.run.runtime_config
-            manifest = compile_manifest(
-                self.pipeline,
-                parameters=config.parameters if config else {},
-                pipeline_root=(config.pipeline_root if config else "") or str(self._machine.data.artifacts),
-                run=self.run,
-                name=record.workflow_name,
-                options=CompilerOptions(
-                    server_address=self._machine.stack.api_host,
-                    server_port=self._machine.stack.api_port,
-                    cache_disabled=not record.options.cache,
-                ),
-            )
+            if given is not None:
+                manifest = bound_manifest(given, run=self.run, name=record.workflow_name)
+            elif record.options.given_workflow:
+                raise RunnerError("its Workflow was not stored before the runner was killed; start it again")
+            else:
+                manifest = self._compiled(record)
             load_workflow(manifest, run_id=self.run.run_id)
             self.state.create(manifest)
         workflow = load_workflow(manifest, run_id=self.run.run_id)
@@ -191,6 +200,21 @@ class RunExecution:
         if record.options.timeout_seconds is not None:
             return replace(workflow, deadline_seconds=record.options.timeout_seconds)
         return workflow
+
+    def _compiled(self, record: RunRecord) -> dict[str, Any]:
+        config = self.run.runtime_config
+        return compile_manifest(
+            self.pipeline,
+            parameters=config.parameters if config else {},
+            pipeline_root=(config.pipeline_root if config else "") or str(self._machine.data.artifacts),
+            run=self.run,
+            name=record.workflow_name,
+            options=CompilerOptions(
+                server_address=self._machine.stack.api_host,
+                server_port=self._machine.stack.api_port,
+                cache_disabled=not record.options.cache,
+            ),
+        )
 
     def _load_history(self) -> dict[str, Node]:
         """The nodes on disk; after a retry by the user, those that it keeps."""
@@ -275,6 +299,13 @@ def compile_manifest(
     )
     return finalize_workflow(
         compiled, run_id=run.run_id, namespace=NAMESPACE, display_name=run.display_name, name=name
+    )
+
+
+def bound_manifest(workflow: Mapping[str, Any], *, run: Run, name: str) -> dict[str, Any]:
+    """A Workflow from elsewhere, bound to a run as KFP's API server would."""
+    return finalize_workflow(
+        dict(workflow), run_id=run.run_id, namespace=NAMESPACE, display_name=run.display_name, name=name
     )
 
 

@@ -22,12 +22,16 @@ _FILE: Final = "run.json"
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is executed. ``timeout_seconds`` counts from the run's start; ``None`` is no limit."""
+    """How a run is executed. ``timeout_seconds`` counts from the run's start; ``None`` is no limit.
+
+    ``given_workflow`` says that the run's Workflow is not compiled here, but was given when it started.
+    """
 
     pip_install: PipInstall = PipInstall.AUTO
     cache: bool = True
     timeout_seconds: float | None = None
     fix_retries: bool = False
+    given_workflow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
