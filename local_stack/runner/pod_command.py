@@ -39,13 +39,14 @@ class LocalCommand:
     """What to execute: ``user``, by way of ``launcher`` where a launcher runs it.
 
     ``missing`` names a user command that this machine does not have, ``task_id`` the task row that a
-    launcher works for.
+    launcher works for; ``installs`` says that packages are installed first.
     """
 
     user: tuple[str, ...]
     launcher: tuple[str, ...] = ()
     missing: str = ""
     task_id: str = ""
+    installs: bool = False
 
     @property
     def argv(self) -> tuple[str, ...]:

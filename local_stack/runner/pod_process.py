@@ -108,9 +108,9 @@ class LocalPods:
             command = runtime.command(pod, environment, self._settings)
             if request.interrupted and await self._had_done_its_work(command):
                 return PodResult(phase=Phase.SUCCEEDED, exit_code=0)
-            limits = pod_limits(pod.main)
+            limits = pod_limits(pod.main) if self._enforcer and command.user else None
             settings, limited = self._settings, command
-            if self._enforcer is not None and limits is not None and command.user:
+            if self._enforcer is not None and limits is not None:
                 enforcement = self._enforcer.open(pod.uid, limits)
                 limited = replace(command, user=tuple(enforcement.wrap(command.user)))
                 shown = [Mount(place, str(place)) for place in enforcement.visible]

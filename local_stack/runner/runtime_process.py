@@ -7,6 +7,7 @@ into the pod's directory.
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from local_stack.runner.container_runtime import ContainerRuntime, PodDirectory, PodSettings, Step
@@ -125,4 +126,6 @@ def prepared_command(pod: Pod, environment: Mapping[str, str], settings: PodSett
             return command
         return settings.python.prepare_command(command, settings.pip_install)
 
-    return local_command(pod, environment, prepare=prepare)
+    command = local_command(pod, environment, prepare=prepare)
+    python = settings.python
+    return replace(command, installs=python is not None and python.is_changed_by(command.user))

@@ -120,9 +120,8 @@ class SandboxRuntime:
         mounts = pod_mounts(pod, pod.main, environment, directory=directory, settings=settings)
         mounts.append(Mount(directory.work, _WORK))
         if settings.python is not None:
-            python = settings.python
-            place = python.directory.absolute()
-            mounts.append(Mount(place, str(place), read_only=not python.is_changed_by(command.user)))
+            place = settings.python.directory.absolute()
+            mounts.append(Mount(place, str(place), read_only=not command.installs))
         return [
             Step(
                 container=MAIN,

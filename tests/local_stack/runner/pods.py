@@ -7,6 +7,7 @@ from typing import Any
 
 from local_stack.runner.container_runtime import Mount, PodSettings
 from local_stack.runner.engine import PodRequest
+from local_stack.runner.limits import Enforcer
 from local_stack.runner.nodes import Node, NodeType, node_id
 from local_stack.runner.pod_build import ConfigDirectories
 from local_stack.runner.pod_process import LocalPods
@@ -44,7 +45,9 @@ def config_in(tmp_path: Path) -> ConfigDirectories:
     return ConfigDirectories(tmp_path / "secrets", tmp_path / "configmaps")
 
 
-def local_pods(tmp_path: Path, mode: Mode | None = None, **settings: Any) -> LocalPods:
+def local_pods(
+    tmp_path: Path, mode: Mode | None = None, *, enforcer: Enforcer | None = None, **settings: Any
+) -> LocalPods:
     """A runner of pods below ``tmp_path``, which pods see when they have their own file system."""
     executors = mode.executors() if mode else None
     return LocalPods(
@@ -59,6 +62,7 @@ def local_pods(tmp_path: Path, mode: Mode | None = None, **settings: Any) -> Loc
             }
         ),
         runtime=executors.runtime if executors else None,
+        enforcer=enforcer,
     )
 
 

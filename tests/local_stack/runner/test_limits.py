@@ -44,8 +44,7 @@ def python(code: str) -> dict[str, Any]:
 async def run(
     tmp_path: Path, container: dict[str, Any], *, mode: Mode, enforcer: Enforcer | None
 ) -> tuple[PodResult, str]:
-    plain = local_pods(tmp_path, mode)
-    pods = LocalPods(any_workflow(), plain._settings, runtime=mode.executors().runtime, enforcer=enforcer)
+    pods = local_pods(tmp_path, mode, enforcer=enforcer)
     request = pod_request(container)
     result = await pods.run(request)
     return result, pods.log_file(request.node.id).read_text()

@@ -14,6 +14,7 @@ import pytest
 
 from local_stack.executor_options import ExecutorMode
 from local_stack.runner.engine import PodResult
+from local_stack.runner.limits import AddressSpaceEnforcer, Enforcer
 from local_stack.runner.nodes import Phase
 from local_stack.runner.pod_process import LocalPods
 from local_stack.runner.python_environment import PipInstall, PythonEnvironment
@@ -237,18 +238,26 @@ async def test_the_base_system_is_read_only(sandbox_mode: Mode, tmp_path: Path) 
     assert await succeed(local_pods(tmp_path, sandbox_mode), f"set +e; {textwrap.dedent(script)}") == "/own\n"
 
 
-@pytest.mark.parametrize(("mode_of_install", "writable"), [("always", True), ("never", False)])
+@pytest.mark.parametrize(
+    ("install", "enforcer", "writable"),
+    [
+        (PipInstall.ALWAYS, None, True),
+        (PipInstall.ALWAYS, AddressSpaceEnforcer(), True),
+        (PipInstall.NEVER, None, False),
+    ],
+)
 async def test_the_python_environment_is_writable_only_to_pods_that_install_packages(
-    sandbox_mode: Mode, mode_of_install: str, tmp_path: Path, *, writable: bool
+    sandbox_mode: Mode, install: PipInstall, enforcer: Enforcer | None, tmp_path: Path, *, writable: bool
 ) -> None:
     python = PythonEnvironment(tmp_path / "python")
     python.ensure()
     # The installer is replaced: what it may do is the point, not what pip does.
     (python.scripts / "kfp-pip-install").write_text("#!/bin/sh\ntouch $(dirname $0)/installed\n")
-    pods = local_pods(tmp_path, sandbox_mode, python=python, pip_install=PipInstall(mode_of_install))
+    pods = local_pods(tmp_path, sandbox_mode, enforcer=enforcer, python=python, pip_install=install)
     wrapper = 'python3 -m pip install \'no-such-package\' && "$0" "$@"'
     which = "import sys, kfp.dsl; print(sys.prefix)"
-    request = pod_request({"image": "x", "command": ["sh", "-c", wrapper, "python3", "-c", which]})
+    limits = {"resources": {"limits": {"memory": "8Gi"}}}
+    request = pod_request({"command": ["sh", "-c", wrapper, "python3", "-c", which], **limits})
     result = await pods.run(request)
     output = pods.log_file(request.node.id).read_text()
     assert (result.phase, output) == (Phase.SUCCEEDED, f"{tmp_path}/python\n")
