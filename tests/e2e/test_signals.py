@@ -91,6 +91,10 @@ def test_stopped_run_leaves_no_process_and_the_directory_works_again(
     else:
         assert stopped.run.state is RuntimeState.FAILED
         assert TaskState.RUNNING not in {task.state for task in stopped.tasks}
+        # The launcher was told, whatever it runs in, and passed it on.
+        (row,) = stopped.rows("wait")
+        assert row.status_metadata is not None
+        assert row.status_metadata.message == "terminated by signal SIGTERM"
 
 
 def test_second_run_on_a_directory_in_use_is_refused(tmp_path: Path) -> None:

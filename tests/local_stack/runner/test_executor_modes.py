@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.executor_options import ExecutorMode
+from local_stack.executor_options import ExecutorMode, ExecutorOptions
+from local_stack.executors import open_executors
 from local_stack.runner.engine import PodResult
+from local_stack.runner.errors import ExecutorModeError
 from local_stack.runner.nodes import Phase
 from local_stack.runner.pod_process import MARK
 from local_stack.runner.processes import marked
@@ -180,3 +182,24 @@ def _lines(*argv: str) -> list[str]:
 
 def test_the_mark_of_pods_is_what_the_runner_looks_for() -> None:
     assert MARK.startswith("KFP_LOCAL_")
+
+
+def test_a_bubblewrap_that_cannot_make_sandboxes_is_quoted_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bwrap"
+    program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ExecutorModeError) as caught:
+        open_executors(ExecutorOptions(mode=ExecutorMode.SANDBOX))
+    assert "No permissions to create new namespace" in str(caught.value)
+    assert "user.max_user_namespaces" in str(caught.value)
+    assert "--executor process" in str(caught.value)
+
+
+async def test_a_sandbox_sees_no_processes_but_its_own(sandbox_mode: Mode, tmp_path: Path) -> None:
+    pods = local_pods(tmp_path, sandbox_mode)
+    request = pod_request(shell("cat /proc/[0-9]*/comm | sort -u | tr '\\n' ' '"))
+    await pods.run(request)
+    assert set(pods.log_file(request.node.id).read_text().split()) <= {"bwrap", "sh", "cat", "sort", "tr"}
