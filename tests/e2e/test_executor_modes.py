@@ -33,7 +33,7 @@ def test_a_mode_that_the_machine_does_not_have_is_refused_before_anything_starts
     mode: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     pipeline = compile_to(tmp_path, "sums")
-    for command in (("run", str(pipeline)), ("up", "--port", "0"), ("resume",), ("retry", "x")):
+    for command in (("run", str(pipeline)), ("up", "--port", "0")):
         refused = kfp_driver(
             *("local", *command, "--executor", mode, "--data-dir", "data"),
             cwd=tmp_path,
