@@ -61,12 +61,18 @@ class Cgroups:
         directories = list(dict.fromkeys(one.directory / full_name for one in hierarchies))
         for hierarchy in hierarchies:
             _remove_stale(hierarchy.directory)
-        for directory in directories:
-            directory.mkdir()
-        if memory is not None:
-            _limit_memory(self.memory.directory / full_name, self.memory.version, memory)
-        if cpu is not None and self.cpu is not None:
-            _limit_cpu(self.cpu.directory / full_name, self.cpu.version, cpu)
+        try:
+            for directory in directories:
+                directory.mkdir()
+            if memory is not None:
+                _limit_memory(self.memory.directory / full_name, self.memory.version, memory)
+            if cpu is not None and self.cpu is not None:
+                _limit_cpu(self.cpu.directory / full_name, self.cpu.version, cpu)
+        except OSError:
+            for directory in directories:
+                with suppress(OSError):
+                    directory.rmdir()
+            raise
         return Cgroup(directories, self.memory.directory / full_name / _OOM_FILES[self.memory.version])
 
 

@@ -53,6 +53,12 @@ def sweep(directory: Path) -> dict[str, Result]:
     }
 
 
+def sweep_sandboxed(directory: Path) -> dict[str, Result]:
+    """The same with all executors in sandboxes, which see the directory for the files of parameters."""
+    names = [*cases.runnable(sandbox=False), *cases.runnable(sandbox=True)]
+    return _sweep(directory, names, "--executor", "sandbox", "--mount", str(directory))
+
+
 def _sweep(directory: Path, names: Iterable[str], *options: str) -> dict[str, Result]:
     data = directory / "data"
     for secret, entries in cases.SECRETS.items():

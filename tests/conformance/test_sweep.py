@@ -9,18 +9,19 @@ import pytest
 from kfp_api.messages import TaskState
 from local_stack.executor_options import ExecutorMode
 from tests.conformance import cases
-from tests.conformance.sweep import DOCUMENT, Result, sweep
+from tests.conformance.sweep import DOCUMENT, Result, sweep, sweep_sandboxed
 from tests.executor_modes import working_mode
 
 pytestmark = [pytest.mark.conformance, pytest.mark.slow, pytest.mark.xdist_group("conformance")]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+@pytest.fixture(scope="module", params=[sweep, sweep_sandboxed], ids=["as documented", "in sandboxes"])
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     if not cases.PIPELINES.is_dir():
         pytest.skip("no fixture pipelines beside the project")
     working_mode(ExecutorMode.SANDBOX)
-    return sweep(tmp_path_factory.mktemp("sweep"))
+    found: dict[str, Result] = request.param(tmp_path_factory.mktemp("sweep"))
+    return found
 
 
 def test_every_pipeline_that_can_run_ends_as_in_kfp(results: dict[str, Result]) -> None:

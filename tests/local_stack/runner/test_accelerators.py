@@ -1,7 +1,8 @@
 """Accelerators are counted. Oracles: spec LAUNCHER E5.3 and E7 (order of acquisition), and arithmetic."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_stack.runner.accelerators import Accelerators, wanted_accelerators
+from local_stack.runner.engine import PodRequest
 from local_stack.runner.errors import NodeError
+from local_stack.runner.nodes import Phase
+from tests.local_stack.runner.scripted import ScriptedPods, leaf, pipeline, run_workflow
 
 GPU = "nvidia.com/gpu"
 
@@ -67,6 +71,31 @@ async def test_units_are_named_to_the_libraries_that_look_for_them(monkeypatch: 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
     async with accelerators.held({GPU: 2}) as named:
         assert named == {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
+
+
+class PodsWithAccelerators(ScriptedPods):
+    """Scripted pods of which those named ``gpu…`` hold the machine's one accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accelerators = Accelerators({GPU: 1})
+
+    @asynccontextmanager
+    async def devices(self, request: PodRequest) -> AsyncIterator[None]:
+        async with self.accelerators.held({GPU: 1} if ".gpu" in request.node.name else {}):
+            yield
+
+
+@pytest.mark.parametrize("max_pods", [1, 2])
+async def test_who_waits_for_an_accelerator_keeps_nobody_from_a_slot(max_pods: int) -> None:
+    tasks = [leaf(name) for name in ("gpu-1", "gpu-2", "gpu-3", "plain")]
+    outcome = await run_workflow(pipeline(*tasks), pods=PodsWithAccelerators(), max_pods=max_pods)
+    assert outcome.root.phase is Phase.SUCCEEDED
+    names = [name.split(".")[2] for name in outcome.order]
+    assert set(names) == {"gpu-1", "gpu-2", "gpu-3", "plain"}
+    # Of three that want the accelerator one can run: the task that wants none is not behind the others.
+    assert names.index("plain") <= 1
+    assert outcome.pods.most == max_pods
 
 
 async def test_resources_that_were_not_declared_are_not_counted() -> None:

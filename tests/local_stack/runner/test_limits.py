@@ -126,6 +126,19 @@ async def test_a_container_that_uses_too_much_memory_is_oom_killed(
     assert fine.phase is Phase.SUCCEEDED
 
 
+async def test_a_limit_that_the_kernel_refuses_is_the_pods_error_and_leaves_no_group(
+    cgroups: CgroupEnforcer, tmp_path: Path
+) -> None:
+    if not cgroups.cgroups.has_cpu:
+        pytest.skip("no control group can limit CPU time here")
+    # More than the kernel can count: 2^44 cores.
+    request = pod_request(limited(shell("true"), cpu="17592186044416"))
+    result = await local_pods(tmp_path, enforcer=cgroups).run(request)
+    assert result.phase is Phase.ERROR
+    assert result.message.startswith("cannot limit the pod by a control group: ")
+    assert list(cgroups.cgroups.memory.directory.glob(f"kfp-driver-{os.getpid()}-*")) == []
+
+
 @pytest.mark.parametrize(
     ("limits", "memory", "cpu"),
     [({"memory": "1.5Gi"}, 1610612736, None), ({"cpu": "250m", "memory": "1M"}, 10**6, Decimal("0.25"))],
