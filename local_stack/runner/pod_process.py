@@ -31,7 +31,6 @@ from local_stack.runner.workflow import Workflow
 
 MARK: Final = "KFP_LOCAL_POD"
 _LOG: Final = "main.log"
-_OPEN_MODE: Final = 0o777
 _MAIN_FAILED: Final = "Error"
 
 
@@ -161,7 +160,6 @@ class LocalPods:
             # A pod has a file system of its own; what a killed or reset attempt left is not for this one.
             shutil.rmtree(root / name, ignore_errors=True)
             (root / name).mkdir(parents=True)
-            (root / name).chmod(_OPEN_MODE)
         (root / "pod.json").write_text(pod.to_json())
         return PodDirectory(root, self._temporary_directory(root))
 

@@ -18,6 +18,7 @@ _PROVIDED_OTHERWISE: Final = frozenset({"/etc/kfp/launcher-config", "/var/run/se
 _SCRATCH: Final = ("/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config")
 """What every executor's template mounts; importers are shown them as well."""
 _OPEN_MODE: Final = 0o777
+_TEMPORARY_MODE: Final = 0o1777
 _FILE_MODE: Final = 0o644
 
 Files = dict[PurePosixPath, tuple[bytes, int]]
@@ -38,6 +39,7 @@ def pod_mounts(
         NodeError: a volume is of a kind that only a cluster has, or what it shows does not exist.
     """
     maker = _Volumes(pod, directory, settings)
+    directory.tmp.chmod(_TEMPORARY_MODE)
     mounts = {"/tmp": Mount(directory.tmp, "/tmp")}  # noqa: S108 (a pod's own)
     mounts |= {
         path: Mount(_made(directory.volumes / f"scratch{path.replace('/', '-')}"), path) for path in _SCRATCH

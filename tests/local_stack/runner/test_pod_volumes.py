@@ -55,11 +55,12 @@ async def succeed(pods: LocalPods, script: str, **pod: Any) -> str:
 async def test_paths_that_kfp_hard_codes_are_the_pods_own(mounting: Mode, tmp_path: Path) -> None:
     name = tmp_path.name
     script = f"""
+        stat -c %a /tmp
         for d in /tmp/kfp/outputs /gcs /s3 /minio/bucket /.local /.cache /.config; do
             mkdir -p $d && echo x > $d/{name}
         done
     """
-    await succeed(local_pods(tmp_path, mounting), script)
+    assert await succeed(local_pods(tmp_path, mounting), script) == "1777\n"
     places = [Path(place, name) for place in ("/tmp/kfp/outputs", "/gcs", "/s3", "/minio/bucket", "/.cache")]
     assert [place for place in places if os.access(place, os.F_OK)] == []
 
