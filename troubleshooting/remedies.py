@@ -26,7 +26,7 @@ _ADVICE: Final = (
     ),
     # Inputs
     (
-        r"(Secret|ConfigMap) \".+\" has no key|put its value into the file",
+        r"(Secret|ConfigMap) \".+\",? (which )?has no key|put its value into the file",
         "Put the value into the file that the message names, then retry the run.",
     ),
     (

@@ -207,8 +207,9 @@ def _value_from(pod: Pod, variable: str, source: Mapping[str, Any], config: Conf
             value = read(name, key)
             if value is None and not source[field].get("optional"):
                 folder = config.secrets if kind == "Secret" else config.configmaps
+                # No colon behind the name: what follows PASSWORD: is hidden as a secret.
                 raise NodeError(
-                    f'environment variable {variable}: {kind} "{name}" has no key "{key}"; '
+                    f'environment variable {variable} needs {kind} "{name}", which has no key "{key}"; '
                     f"put its value into the file {folder / name / key}"
                 )
             return value

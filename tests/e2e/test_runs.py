@@ -55,6 +55,15 @@ def test_a_run_goes_on_when_nobody_reads_what_it_shows(tmp_path: Path) -> None:
     assert stored_runs(tmp_path / "data")[-1].run.state is RuntimeState.SUCCEEDED
 
 
+def test_a_command_that_explain_shows_is_one(tmp_path: Path) -> None:
+    run(tmp_path, PROCESS, "needs-secret")
+    explained = kfp_driver("explain", "latest", "--data-dir", "data", cwd=tmp_path).stdout
+    assert "Put the value into the file" in " ".join(explained.split())
+    command = explained.splitlines()[-1].split()
+    assert command[:2] == ["kfp-driver", "logs"]
+    assert kfp_driver(*command[1:], cwd=tmp_path).returncode == 0
+
+
 def test_loops_run_over_static_produced_and_nested_items_in_order(tmp_path: Path, mode: Mode) -> None:
     stored = succeed(tmp_path, mode, "loops", "-p", "upto=2")
     assert stored.outputs("add", "total") == [11, 21]

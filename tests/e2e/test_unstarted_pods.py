@@ -17,11 +17,11 @@ from tests.e2e.stored import stored_runs
 @pytest.mark.parametrize(
     ("pipeline", "task", "words"),
     [
-        ("needs-secret", "whoami", ('Secret "person" has no key "name"', "secrets/person/name")),
+        ("needs-secret", "whoami", ('Secret "person", which has no key "name"', "secrets/person/name")),
         pytest.param(
             "needs-configmap",
             "whoami",
-            ('ConfigMap "people" has no key "name"', "configmaps/people/name"),
+            ('ConfigMap "people", which has no key "name"', "configmaps/people/name"),
             marks=pytest.mark.slow,
         ),
         ("no-command", "run-image", ("has no command", "alpine")),

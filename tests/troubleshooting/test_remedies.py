@@ -9,11 +9,11 @@ from troubleshooting.remedies import remedy_for
     ("message", "told"),
     [
         (
-            'environment variable T: Secret "s" has no key "k"; put its value into the file /d/secrets/s/k',
+            'environment variable T needs Secret "s", which has no key "k"; put its value into the file /d/k',
             "the file that the message names",
         ),
         (
-            'environment variable T: ConfigMap "s" has no key "k"; put its value into the file /d/c/s/k',
+            'environment variable T needs ConfigMap "s", which has no key "k"; put its value into file /k',
             "the file that the message names",
         ),
         ('failed to execute component: exec: "--x": executable file not found in $PATH', "installed on this"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from driver_plugin.system_logs.redaction import clean
 from local_stack.runner.container_runtime import PodSettings
 from local_stack.runner.engine import PodResult
 from local_stack.runner.errors import NodeError
@@ -113,11 +114,13 @@ def test_environment_comes_from_sources_then_variables_in_order(tmp_path: Path) 
 
 def test_a_missing_secret_says_where_to_put_it(tmp_path: Path) -> None:
     pod = build_pod(any_workflow(), pod_request({"image": "x"}))
-    container = {"env": [{"name": "S", "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}]}
+    container = {"env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}]}
     with pytest.raises(
-        NodeError, match=r'Secret "n" has no key "k"; put its value into the file .*/secrets/n/k'
-    ):
+        NodeError, match=r'Secret "n", which has no key "k"; put its value into the file .*/secrets/n/k'
+    ) as raised:
         container_environment(pod, container, config_in(tmp_path))
+    # Nothing of it looks like the value of a password, which would be hidden.
+    assert clean(str(raised.value)) == str(raised.value)
 
 
 def test_the_launcher_binary_is_replaced_and_references_expanded() -> None:
