@@ -72,6 +72,10 @@ def _documents(path: Path) -> list[Any]:
         return _yaml_documents(_text(_read(path, _from_zip)))
     if name.endswith((".tar.gz", ".tgz")):
         return _yaml_documents(_text(_read(path, _from_tar)))
+    if path.suffix == ".py" and path.exists():
+        raise _Fault(
+            "a Python program, not a compiled pipeline: kfp dsl compile --py FILE.py --output FILE.yaml"
+        )
     raise _Fault(f"unknown kind of file: {_SUFFIXES}" if path.exists() else "no such file")
 
 

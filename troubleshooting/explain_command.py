@@ -79,7 +79,7 @@ async def explain_lines(
     else:
         task = await find_task(source.client, found, pipeline.spec, task_text)
     told = await explainer.explain(task)
-    return list(report(told, source.logs))
+    return list(report(told, source.logs, option=source.option))
 
 
 __all__ = ["TroubleError", "UsageError", "configure", "explain_lines", "run"]

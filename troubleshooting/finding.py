@@ -62,7 +62,9 @@ async def find_task(client: KfpApiClient, run: Run, spec: PipelineSpec, text: st
     if not matching:
         close = get_close_matches(name, [path.rpartition(".")[2] for path in paths], n=_SHOWN, cutoff=0.3)
         listed = ", ".join(dict.fromkeys(close or [path.rpartition(".")[2] for path in list(paths)[:_SHOWN]]))
-        raise UsageError(f"the pipeline has no task {name!r}; it has {listed}")
+        raise UsageError(
+            f"the pipeline has no task {name!r}; {'the closest are' if close else 'it has'} {listed}"
+        )
     if len(matching) > 1:
         raise UsageError(f"{name!r} means several tasks, give one's path: {', '.join(matching)}")
     (path,) = matching

@@ -18,8 +18,11 @@ _INDENT: Final = 11
 _VALUE: Final = 60
 
 
-def report(told: Explanation, logs: DriverLogs) -> Iterator[str]:
-    """The lines, most important first: state, cause and way out; then the facts."""
+def report(told: Explanation, logs: DriverLogs, *, option: str = "") -> Iterator[str]:
+    """The lines, most important first: state, cause and way out; then the facts.
+
+    ``option`` makes the command that shows the log look at the same place.
+    """
     run, row = told.run, told.task.row
     yield _fact("run", f"{run.display_name} ({run.run_id}), {run.state.value}")
     name = label(told.task.name, told.task.iteration_index)
@@ -40,7 +43,7 @@ def report(told: Explanation, logs: DriverLogs) -> Iterator[str]:
     yield from _cache(told)
     for number, warning in enumerate(told.warnings):
         yield from _wrapped("" if number else "warnings", warning)
-    yield from _logs(told, logs)
+    yield from _logs(told, logs, option)
 
 
 def _inputs(told: Explanation) -> Iterator[str]:
@@ -69,12 +72,11 @@ def _cache(told: Explanation) -> Iterator[str]:
         yield _fact("", f"  {one.what}: {_short(one.before)} before, {_short(one.now)} now")
 
 
-def _logs(told: Explanation, logs: DriverLogs) -> Iterator[str]:
+def _logs(told: Explanation, logs: DriverLogs, option: str) -> Iterator[str]:
     if told.driver_log is not None:
         yield _fact("driver log", logs.uri(told.driver_log))
-        yield _fact(
-            "", f"kfp-driver logs {told.run.run_id} {label(told.task.name, told.task.iteration_index)}"
-        )
+        task = label(told.task.name, told.task.iteration_index)
+        yield _fact("", f"kfp-driver logs {told.run.run_id} {task}{option}")
     elif told.driver_log_missing:
         yield from _wrapped("driver log", told.driver_log_missing)
     pod = executor_pod(told.task.row) if told.task.row else ""

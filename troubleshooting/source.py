@@ -34,11 +34,15 @@ where it looks:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An open KFP API, its driver logs, and the output of its executors."""
+    """An open KFP API, its driver logs, and the output of its executors.
+
+    ``option`` is what another command line needs to look at the same place.
+    """
 
     client: KfpApiClient
     logs: DriverLogs
     task_logs: TaskLogs
+    option: str = ""
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +109,7 @@ async def _remote(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
             client=client,
             logs=DriverLogs(arguments.log_root or settings.log_root, open_root=open_root),
             task_logs=TaskLogs(open_root=open_root),
+            option=f" --api-url {arguments.api_url}",
         )
 
 
@@ -136,6 +141,7 @@ async def _local(arguments: argparse.Namespace, environ: Mapping[str, str]) -> A
                 client=client,
                 logs=DriverLogs(arguments.log_root or str(data.driver_logs), open_root=open_root),
                 task_logs=TaskLogs(open_root=open_root, data_directory=data.root),
+                option=data.option,
             )
     finally:
         await runner.cleanup()

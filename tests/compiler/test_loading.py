@@ -186,7 +186,8 @@ BROKEN: dict[str, tuple[str, bytes | str, str]] = {
         dump(document({"a.b": task()})),
         'pipeline spec: component "root": task name "a.b"',
     ),
-    "other suffix": ("x.py", "print()", "unknown kind of file: expected .yaml, .yml, .json, .zip or .tar.gz"),
+    "program": ("x.py", "print()", "a Python program, not a compiled pipeline: kfp dsl compile"),
+    "other suffix": ("x.txt", "words", "unknown kind of file: expected .yaml, .yml, .json, .zip or .tar.gz"),
 }
 
 

@@ -125,7 +125,7 @@ async def test_following_shows_each_log_once_until_the_run_has_ended(
 async def test_a_name_that_nothing_has_is_answered_with_those_that_exist(stack: Stack) -> None:
     run = await looped(stack)
 
-    with pytest.raises(UsageError, match="the pipeline has no task 'trian'; it has train"):
+    with pytest.raises(UsageError, match="the pipeline has no task 'trian'; the closest are train"):
         await explain_lines(stack.source, run.run_id, "trian")
     with pytest.raises(NoSuchRunError, match=run.run_id):
         await explain_lines(stack.source, "nightly", None)
