@@ -122,7 +122,11 @@ def test_a_task_that_asks_for_more_accelerators_than_there_are_fails_at_once(tmp
         cwd=tmp_path,
     )
     assert finished.returncode == 1
-    assert "asks for 1 nvidia.com/gpu, and this machine has 0" in finished.stdout + finished.stderr
+    message = "the task asks for 1 nvidia.com/gpu, and this machine has 0 (--accelerator nvidia.com/gpu=0)"
+    assert message in finished.stdout + finished.stderr
+    (stored,) = stored_runs(tmp_path / ".kfp-driver")
+    told = {row.status_metadata.message for row in stored.rows("use") if row.status_metadata}
+    assert told == {message}
 
 
 @pytest.mark.parametrize("wrong", ["gpu=1", "nvidia.com/gpu", "nvidia.com/gpu=-1", "nvidia.com/gpu=many"])
