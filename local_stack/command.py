@@ -145,6 +145,8 @@ def _options(arguments: argparse.Namespace) -> Any:
         cache=not arguments.no_cache,
         timeout_seconds=arguments.timeout,
         fix_retries=arguments.fix_retries,
+        patch_rate=arguments.patch_rate,
+        strict_argo=arguments.strict_argo,
     )
 
 
@@ -291,6 +293,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="retry tasks whose compiled retry policy says maxDuration 0, which disables retries",
     )
     parser.add_argument(
+        "--patch-rate",
+        type=_seconds,
+        metavar="SECONDS",
+        help="pass results of drivers on in ticks of this length (default: 0, at once; a cluster's is 10)",
+    )
+    parser.add_argument(
+        "--strict-argo",
+        action="store_true",
+        help="pass them on as Argo's agent does: ticks of 10 seconds, as merge patches in which what a later "
+        "reply leaves out keeps its value, and together or, when too large, not at all",
+    )
+    parser.add_argument(
         "--faults",
         type=_faults,
         metavar="NAME=P,...",
@@ -317,6 +331,10 @@ def _positive_integer(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    return 0.0 if text == "0" else _positive_seconds(text)
 
 
 def _positive_seconds(text: str) -> float:

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from compiler.loading import load_pipeline
 from compiler.options import CompilerOptions
@@ -42,8 +42,6 @@ from local_stack.workflow_file import (
     read_workflow,
     with_parameters,
 )
-
-_ALWAYS_IGNORED: Final = ("securityContext", "serviceAccountName", "executorPlugins", "ttlStrategy")
 
 OpenRun = Callable[[KfpApiClient], Awaitable[Run]]
 """Creates, finds or opens again the run that is to be executed."""
@@ -353,10 +351,8 @@ async def _execute(
 def _introduce(screen: Screen, execution: RunExecution, data: DataDirectory, *, waiting: int) -> None:
     again = "  (goes on)" if execution.continues else ""
     screen.line(f"run {execution.run.run_id}  {execution.run.display_name}{again}")
-    ignored = execution.workflow.ignored_fields
-    unusual = [name for name in ignored if not name.endswith(_ALWAYS_IGNORED)]
-    if unusual:
-        screen.line(screen.paint(f"without effect on this machine: {', '.join(unusual)}", "dim"))
+    if execution.without_effect:
+        screen.line(screen.paint(execution.without_effect, "dim"))
     if waiting:
         what = "1 other run is" if waiting == 1 else f"{waiting} other runs are"
         hint = f"{what} unfinished here; kfp-driver local resume{data.option} goes on"

@@ -45,6 +45,7 @@ from local_stack.stack import LocalStack
 from propagation.statuses import propagate_statuses
 
 NAMESPACE: Final = "local"
+_ALWAYS_IGNORED: Final = ("securityContext", "serviceAccountName", "executorPlugins", "ttlStrategy")
 _WORKSPACE: Final = {"accessModes": ["ReadWriteOnce"]}
 """What an administrator's default adds to a workspace of which the pipeline gives only the size."""
 
@@ -125,6 +126,12 @@ class RunExecution:
         """Whether something of the run was done before."""
         return bool(self.history)
 
+    @property
+    def without_effect(self) -> str:
+        """One line on what the workflow asks for and does not get here; empty where it is nothing unusual."""
+        unusual = [name for name in self.workflow.ignored_fields if not name.endswith(_ALWAYS_IGNORED)]
+        return f"without effect on this machine: {', '.join(unusual)}" if unusual else ""
+
     def terminate(self) -> None:
         """Stop the run: it ends FAILED once its executors have stopped."""
         self._terminated = True
@@ -152,6 +159,7 @@ class RunExecution:
             token_file=machine.stack.token_file,
             secret=self._config.secret,
             faults=machine.faults,
+            reconciliation=self.record.options.reconciliation,
         ) as agent:
             self.engine = Engine(
                 workflow,

@@ -15,6 +15,7 @@ from kfp_api.messages import TERMINAL_RUN_STATES, Run, RuntimeState
 from local_stack.data_directory import DataDirectory
 from local_stack.runner.history import replace_file, sync_directory
 from local_stack.runner.python_environment import PipInstall
+from local_stack.runner.task_set import ARGO_PATCH_RATE, Reconciliation
 from local_stack.runner.workflow import generated_name
 
 _FILE: Final = "run.json"
@@ -25,6 +26,7 @@ class RunOptions:
     """How a run is executed. ``timeout_seconds`` counts from the run's start; ``None`` is no limit.
 
     ``given_workflow`` says that the run's Workflow is not compiled here, but was given when it started.
+    ``patch_rate`` in seconds, ``None`` for the default of the mode.
     """
 
     pip_install: PipInstall = PipInstall.AUTO
@@ -32,6 +34,15 @@ class RunOptions:
     timeout_seconds: float | None = None
     fix_retries: bool = False
     given_workflow: bool = False
+    patch_rate: float | None = None
+    strict_argo: bool = False
+
+    @property
+    def reconciliation(self) -> Reconciliation:
+        """When and how results of drivers reach the engine; strict is as slow as Argo by default."""
+        usual = ARGO_PATCH_RATE if self.strict_argo else 0.0
+        rate = usual if self.patch_rate is None else self.patch_rate
+        return Reconciliation(patch_rate=rate, strict=self.strict_argo)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,6 +162,8 @@ class _Console:
         self.note(
             run, f"{'goes on' if execution.continues else 'started'}: {run.display_name} ({run.run_id})"
         )
+        if execution.without_effect:
+            self.note(run, execution.without_effect)
         return Progress(self._screen, name, label=f"[{name}]").observe
 
     def ended(self, run: Run, root: Node) -> None:

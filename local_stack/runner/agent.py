@@ -24,6 +24,7 @@ from local_stack.runner.durations import parse_duration
 from local_stack.runner.errors import RunnerError
 from local_stack.runner.http_template import SecretLookup, execute_http
 from local_stack.runner.nodes import NodeResult, Phase
+from local_stack.runner.task_set import Reconciliation, TaskSet
 
 EXECUTE_PATH: Final = "/api/v1/template.execute"
 NOT_MINE: Final = "no plugin executed the template"
@@ -61,6 +62,7 @@ class PluginAgent:
         pauses: Sequence[float] = _PAUSES,
         secret: SecretLookup = lambda _name, _key: None,
         faults: Faults | None = None,
+        reconciliation: Reconciliation | None = None,
     ) -> None:
         """Prepare calls.
 
@@ -72,6 +74,7 @@ class PluginAgent:
             pauses: seconds between tries, before jitter; there is one try more than pauses.
             secret: finds the Secrets that ``http`` templates name.
             faults: what goes wrong with calls, for tests; without, nothing does.
+            reconciliation: when and how results reach the controller; at once and as they are by default.
         """
         self._url = url.rstrip("/") + EXECUTE_PATH
         self._workflow = {"metadata": dict(workflow_metadata)}
@@ -82,6 +85,7 @@ class PluginAgent:
         self._calls = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._switched_off = False
         self._faulty = FaultyDelivery(faults) if faults is not None else None
+        self._task_set = TaskSet(reconciliation)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -108,6 +112,15 @@ class PluginAgent:
         Raises:
             PluginCallError: no plugin took the template, or the call failed for good.
         """
+        call = object()
+        try:
+            result = await self._execute(call, template)
+        except PluginCallError as error:
+            await self._task_set.reported(call, NodeResult(phase=Phase.FAILED, message=str(error)))
+            raise
+        return await self._task_set.reported(call, result)
+
+    async def _execute(self, call: object, template: Mapping[str, Any]) -> NodeResult:
         if template.get("http") is not None:
             async with self._calls:
                 return await execute_http(template["http"], secret=self._secret)
@@ -119,6 +132,8 @@ class PluginAgent:
                 return _final(reply.result)
             if reply.requeue is None:
                 raise PluginCallError(NOT_MINE)
+            if reply.result is not None:
+                self._task_set.note(call, reply.result)
             await asyncio.sleep(reply.requeue)
 
     async def _call(self, body: bytes) -> _Reply:

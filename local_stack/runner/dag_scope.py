@@ -114,7 +114,10 @@ class DagScope:
                 )
             found = self._value(task, match["what"])
             if found is None:
-                raise SubstitutionError(f"{reader} references {{{{{tag}}}}} which was not produced")
+                raise SubstitutionError(
+                    f"{reader} references {{{{{tag}}}}} which was not produced; in a cluster, "
+                    "Argo would wait for it for ever"
+                )
             return found
 
         return lookup

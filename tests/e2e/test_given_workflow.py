@@ -132,6 +132,18 @@ async def test_an_http_template_that_is_refused_fails_the_run_before_its_first_t
 
 
 @pytest.mark.slow
+def test_what_has_no_effect_here_is_told_once(tmp_path: Path) -> None:
+    pipeline = compile_to(tmp_path, "sums")
+    workflow = compiled(tmp_path, pipeline)
+    workflow["spec"] |= {"nodeSelector": {"disk": "fast"}, "ttlStrategy": {"secondsAfterCompletion": 1}}
+    finished, data = run(tmp_path, pipeline, workflow, "--strict-argo", "--patch-rate", "0.3")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("without effect on this machine: spec.nodeSelector\n") == 1
+    assert "ttlStrategy" not in finished.stdout
+    assert stored_runs(data)[-1].output("ROOT") == 13
+
+
+@pytest.mark.slow
 def test_a_retry_repeats_the_given_workflow(tmp_path: Path) -> None:
     record, file = tmp_path / "record", tmp_path / "file"
     pipeline = compile_to(tmp_path, "flaky")

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from local_stack.runner.agent import EXECUTE_PATH, PluginAgent
 from local_stack.runner.engine import Engine, Observer, PodRequest, PodResult
 from local_stack.runner.nodes import Node, Phase
+from local_stack.runner.task_set import Reconciliation
 from local_stack.runner.workflow import load_workflow
 
 Answers = Mapping[str, dict[str, Any]]
@@ -127,6 +128,7 @@ async def run_workflow(
     fix_retries: bool = False,
     history: Mapping[str, Node] | None = None,
     observer: Observer = lambda _node: None,
+    reconciliation: Reconciliation | None = None,
     **engine_options: Any,
 ) -> Outcome:
     """Run a workflow with scripted drivers and pods to its end."""
@@ -134,7 +136,7 @@ async def run_workflow(
     metadata = {"name": "w", "namespace": "ns", "uid": "R"}
     async with (
         running_plugin(plugin) as url,
-        PluginAgent(url, workflow_metadata=metadata) as agent,
+        PluginAgent(url, workflow_metadata=metadata, reconciliation=reconciliation) as agent,
         asyncio.timeout(20),
     ):
         engine = Engine(
