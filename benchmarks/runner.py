@@ -15,6 +15,7 @@ from service import loop_pipeline
 from kfp_api.messages import Run, RuntimeState
 from local_stack import run_execution
 from local_stack.data_directory import DataDirectory
+from local_stack.executors import ExecutorOptions, open_executors
 from local_stack.local_run import open_machine
 from local_stack.run_execution import Machine, RunExecution
 from local_stack.run_record import RunOptions
@@ -54,7 +55,9 @@ def measure(directory: Path) -> Rows:
 
 
 async def _with_machine(directory: Path, work: Callable[[Machine], Awaitable[float]]) -> float:
-    async with open_machine(DataDirectory.at(directory), max_pods=CORES) as machine:
+    async with open_machine(
+        DataDirectory.at(directory), max_pods=CORES, executors=open_executors(ExecutorOptions())
+    ) as machine:
         return await work(machine)
 
 
