@@ -31,6 +31,12 @@ OPEN_PATHS: Final = frozenset(
 )
 """What needs no identity, ever."""
 
+_NO_PAGES: Final = (
+    "this is the KFP API, without KFP's web pages; kfp-driver local status lists the runs, "
+    "kfp-driver explain RUN tells about one"
+)
+"""For people who follow the links to run pages that the KFP SDK prints."""
+
 Service = Callable[[Transaction], dict[str, Any]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -82,7 +88,8 @@ async def errors_as_status(request: web.Request, handler: Handler) -> web.Stream
             response.headers["WWW-Authenticate"] = f'Bearer error_description="{error}"'
         return response
     except web.HTTPNotFound:
-        return json_response({"code": 5, "message": "Not Found"}, status=404)
+        message = _NO_PAGES if request.path == "/" else "Not Found"
+        return json_response({"code": 5, "message": message}, status=404)
     except web.HTTPMethodNotAllowed:
         return json_response({"code": 12, "message": "Method Not Allowed"}, status=501)
     except web.RequestPayloadError:

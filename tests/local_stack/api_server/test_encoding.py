@@ -228,3 +228,9 @@ async def test_a_token_is_asked_for_everywhere_but_at_healthz(make_api: MakeApi)
     await api.call("GET", "/healthz")
     async with api.client.get(f"{PREFIX}/runs") as response:
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_who_follows_a_link_to_a_run_page_is_told_where_to_look(api: Api) -> None:
+    async with api.client.get("/") as response:
+        assert response.status == 404
+        assert "kfp-driver explain RUN" in (await response.json())["message"]
