@@ -92,6 +92,7 @@ class Explainer:
         self._client = source.client
         self._logs = source.logs
         self._task_logs = source.task_logs
+        self._interrupted = source.interrupted
         self._run = run
         self._pipeline = pipeline
         self._namespace = namespace
@@ -157,7 +158,7 @@ class Explainer:
             run=self._run,
             task=task,
             state=row.state.value,
-            reason=_reason(row, spec, self._run),
+            reason=(row.state is TaskState.RUNNING and self._interrupted) or _reason(row, spec, self._run),
             cause=cause,
             inputs=_inputs(row),
             condition=_condition(row, spec, cause),

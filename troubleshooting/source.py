@@ -36,13 +36,15 @@ where it looks:
 class Source:
     """An open KFP API, its driver logs, and the output of its executors.
 
-    ``option`` is what another command line needs to look at the same place.
+    ``option`` is what another command line needs to look at the same place. ``interrupted`` says, where that
+    is known, that nobody executes the runs that have not ended, and what goes on with them.
     """
 
     client: KfpApiClient
     logs: DriverLogs
     task_logs: TaskLogs
     option: str = ""
+    interrupted: str = ""
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -142,9 +144,14 @@ async def _local(arguments: argparse.Namespace, environ: Mapping[str, str]) -> A
                 logs=DriverLogs(arguments.log_root or str(data.driver_logs), open_root=open_root),
                 task_logs=TaskLogs(open_root=open_root, data_directory=data.root),
                 option=data.option,
+                interrupted=_interruption(data.option) if data.holder() is None else "",
             )
     finally:
         await runner.cleanup()
+
+
+def _interruption(option: str) -> str:
+    return f"it was interrupted; kfp-driver local resume{option} goes on with the run"
 
 
 class CommandLineCredentials:

@@ -118,6 +118,8 @@ def test_a_stopped_stack_goes_on_with_its_runs_at_the_next_start(tmp_path: Path)
     assert "kfp-driver local up --data-dir data starts one" in waiting.stdout
     (interrupted,) = stored_runs(data)
     assert interrupted.run.state is RuntimeState.RUNNING
+    explained = kfp_driver("explain", "latest", "--data-dir", data, cwd=tmp_path).stdout
+    assert "it was interrupted; kfp-driver local resume --data-dir data goes on" in explained
     resumed = kfp_driver("local", "resume", "--data-dir", data, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     (finished,) = stored_runs(data)
