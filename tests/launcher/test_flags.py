@@ -1,6 +1,7 @@
 """The launcher's command line. Oracle: Go's ``flag`` syntax and the texts of spec LAUNCHER A2 and G."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,15 @@ def test_help_lists_every_flag_wherever_it_is_asked_for(
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert all(f"--{flag.name}" in shown for flag in flags.FLAGS)
+
+
+def test_copy_needs_no_other_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, target = tmp_path / "program", tmp_path / "launch"
+    program.write_text("the launcher", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [str(program), "--copy", str(target)])
+    assert main() == 0
+    assert target.read_text(encoding="utf-8") == "the launcher"
+    assert target.stat().st_mode & 0o777 == 0o555
 
 
 def test_help_of_the_users_command_is_the_users() -> None:

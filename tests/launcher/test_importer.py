@@ -162,6 +162,29 @@ async def test_uri_of_another_tasks_output_is_imported_with_resolved_metadata(be
     assert (above.artifact_key, above.artifacts[0].artifact_id) == ("data", artifact.artifact_id)
 
 
+async def test_model_in_an_image_is_registered(bench: Bench) -> None:
+    bench = await ready(bench)
+    assert await run(bench, importer({"constant": "oci://r.io/team/model:1"}, title="system.Model")) == 0
+    ((artifact,),) = [one.artifacts for one in (await imported(bench)).output_artifacts]
+    assert (artifact.name, artifact.type.value, artifact.uri) == (
+        "model:1",
+        "Model",
+        "oci://r.io/team/model:1",
+    )
+
+
+async def test_importer_without_one_output_says_so(bench: Bench) -> None:
+    pipeline = deepcopy(PIPELINE)
+    pipeline["components"]["comp-import"]["outputDefinitions"] = {}
+    del pipeline["root"]["dag"]["tasks"]["import"]["inputs"]
+    del pipeline["components"]["comp-import"]["inputDefinitions"]
+    bench = await bench.with_pipeline(pipeline)
+    assert await run(bench, importer({"constant": "s3://public/data.csv"})) == 1
+    row = await imported(bench)
+    assert row.status_metadata is not None
+    assert "failed to extract output artifact name from componentOutputSpec" in row.status_metadata.message
+
+
 async def test_run_is_called_in_inputs_as_the_driver_calls_it(bench: Bench) -> None:
     """By the name of its workflow and by the one that people see, as for tasks that have a driver."""
     pipeline = deepcopy(PIPELINE)

@@ -127,7 +127,36 @@ def test_unknown_schema_title_is_kept_in_metadata() -> None:
     assert (kind, mark) == (ArtifactType.Artifact, {SCHEMA_TITLE_KEY: "google.VertexModel"})
 
 
-def artifacts_of(title: str, metadata: dict[str, Any], path: Path) -> tuple[list[Any], list[str]]:
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (None, (ArtifactType.Artifact, {})),
+        (ArtifactTypeSchema(instance_schema="title: system.Model\ntype: object"), (ArtifactType.Model, {})),
+        (
+            ArtifactTypeSchema(instance_schema="title: my.Type\n"),
+            (ArtifactType.Artifact, {SCHEMA_TITLE_KEY: "my.Type"}),
+        ),
+    ],
+)
+def test_type_may_be_given_by_its_instance_schema(
+    schema: ArtifactTypeSchema | None, expected: tuple[ArtifactType, dict[str, str]]
+) -> None:
+    assert artifact_type(schema) == expected
+
+
+def test_type_given_by_uri_is_refused() -> None:
+    with pytest.raises(LauncherError, match="schemaUri are not supported"):
+        artifact_type(ArtifactTypeSchema(schema_uri="https://x/y.yaml"))
+
+
+def test_string_is_taken_byte_for_byte(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("first\r\nsecond\rthird\n\u2028".encode())
+    executor_input = ExecutorInput.parse({"outputs": {"parameters": {"a": {"outputFile": f"{tmp_path}/a"}}}})
+    found = collect_parameters(executor_input, ExecutorOutput(), component(a="STRING"))
+    assert found == {"a": "first\r\nsecond\rthird\n\u2028"}
+
+
+def artifacts_of(title: str, metadata: dict[str, Any], path: Path | str) -> tuple[list[Any], list[str]]:
     provisioned = {"name": "out", "uri": str(path), "type": {"schemaTitle": title}}
     executor_input = ExecutorInput.parse({"outputs": {"artifacts": {"out": {"artifacts": [provisioned]}}}})
     reported = {"artifacts": {"out": {"artifacts": [{"name": "out", "uri": "", "metadata": metadata}]}}}
@@ -167,3 +196,16 @@ def test_file_artifact_must_exist(tmp_path: Path) -> None:
     found, _ = artifacts_of("system.Dataset", {"rows": 1}, tmp_path / "some")
     assert found[0].artifact.uri == str(tmp_path / "some")
     assert found[0].artifact.metadata == {"rows": 1}
+
+
+@pytest.mark.parametrize("title", ["system.Model", "system.ClassificationMetrics"])
+def test_artifact_in_an_image_is_recorded_and_not_stored(title: str) -> None:
+    (found,), warnings = artifacts_of(title, {"rows": 1}, "oci://r.io/a:1")
+    assert (found.artifact.uri, found.path, warnings) == ("oci://r.io/a:1", None, [])
+    assert found.artifact.metadata == {"rows": 1}
+
+
+def test_artifact_that_no_store_takes_is_not_recorded() -> None:
+    found, (warning,) = artifacts_of("system.Dataset", {}, "ftp://x/y")
+    assert found == []
+    assert 'output "out" is not recorded: failed to generate local path for URI ftp://x/y' in warning
