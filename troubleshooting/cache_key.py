@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from driver_plugin.drivers.cache import (
+from driver_plugin.drivers.fingerprint import (
     cache_key_text,
     custom_fingerprint,
     hash_cache_key,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from driver_plugin.drivers.bootstrap import Invocation
-from driver_plugin.drivers.cache import fingerprint
+from driver_plugin.drivers.fingerprint import fingerprint
 from driver_plugin.drivers.inputs import TaskInputs
 from driver_plugin.errors import DriverError
 from driver_plugin.metrics import CacheOutcome

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from driver_plugin.argo.replies import DriverResult
 from driver_plugin.drivers.bootstrap import Invocation
-from driver_plugin.drivers.cache import fingerprint
 from driver_plugin.drivers.cache_lookup import adopted_outputs, find_hit, may_use_cache
 from driver_plugin.drivers.completion import publish, walk_statuses
+from driver_plugin.drivers.fingerprint import fingerprint
 from driver_plugin.drivers.inputs import TaskInputs, link_inputs
 from driver_plugin.drivers.plugin_steps import write_row
 from driver_plugin.drivers.rows import Attempt, now

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from driver_plugin.drivers.cache import (
+from driver_plugin.drivers.fingerprint import (
     cache_key_text,
     custom_fingerprint,
     fingerprint,
