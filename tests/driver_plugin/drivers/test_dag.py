@@ -10,8 +10,10 @@ import pytest
 
 from driver_plugin.argo.driver_type import DriverType
 from driver_plugin.drivers.rows import ATTEMPT_PROPERTY
+from kfp_api.errors import ApiRequestError
 from kfp_api.messages import IOType, TaskState, TaskType
 from kfp_api.run_view import RunCache
+from tests.driver_plugin.drivers.crash_scenarios import made, reading_dag
 from tests.driver_plugin.drivers.pipelines import (
     Json,
     constant,
@@ -183,6 +185,29 @@ async def test_a_loop_over_artifacts_is_refused_and_its_row_says_so(stack: Stack
     assert "ArtifactIterator is not implemented" in str(failure)
     (row,) = await run.rows("for-loop-1")
     assert (row.state, row.type) == (TaskState.FAILED, TaskType.LOOP)
+
+
+async def test_a_dag_is_linked_to_the_artifacts_that_it_takes(stack: Stack) -> None:
+    run = await stack.start(reading_dag("linked"))
+    await made(run)
+    row = await run.row((await run.dag("inner")).task_id)
+    (entry,) = row.input_artifacts
+    assert (entry.artifact_key, entry.type) == ("data", IOType.TASK_OUTPUT_INPUT)
+    assert entry.artifacts[0].uri == "s3://bucket/x"
+
+
+async def test_a_loop_that_fails_later_still_says_how_many_items_it_has(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_arguments: object) -> None:
+        raise ApiRequestError("links are refused")
+
+    spec = reading_dag("counted", items="[1, 2, 3]")
+    run = await stack.start(spec)
+    await made(run)
+    monkeypatch.setattr(stack.client, "create_artifact_tasks", refused)
+    failure = await run.failing(DriverType.DAG, "inner")
+    assert failure.partial.iteration_count == 3
 
 
 async def test_a_loop_above_the_limit_fails(stack: Stack) -> None:

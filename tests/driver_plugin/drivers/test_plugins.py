@@ -22,9 +22,10 @@ from driver_plugin.hooks.task_plugins import TaskPlugins
 from driver_plugin.settings import Settings
 from driver_plugin.system_logs.capture import InvocationLog
 from kfp_api.messages import Artifact, ArtifactType, IOArtifact, TaskState
+from tests.driver_plugin.drivers.cluster import Cluster
 from tests.driver_plugin.drivers.crash_scenarios import nested, use
 from tests.driver_plugin.drivers.mlflow_server import Mlflow
-from tests.driver_plugin.drivers.pipelines import Json, dag, from_parent, leaf, pipeline, task
+from tests.driver_plugin.drivers.pipelines import Json, claims, dag, from_parent, leaf, pipeline, task
 from tests.driver_plugin.drivers.stack import DrivenRun, Stack
 
 START = TaskStart(name="make", key="k")
@@ -136,6 +137,34 @@ async def test_a_cached_task_logs_its_inputs_and_ends_finished(stack: Stack, mlf
     assert mlflow.named("make")["status"] == "FINISHED"
     assert mlflow.named("make")["params"] == [{"key": "n", "value": "3"}]
     assert await property_of(run, result) == mlflow.id_of("make")
+
+
+@pytest.mark.parametrize(("condition", "state"), [("", "FINISHED"), ("1 == 2", "KILLED")])
+async def test_a_claim_ends_its_mlflow_run(
+    stack: Stack, cluster: Cluster, mlflow: Mlflow, condition: str, state: str
+) -> None:
+    run = await stack.start(claims(pvc_name="shared", condition=condition))
+    await run.container("createpvc", runtime_args=mlflow.arguments())
+    assert mlflow.named("createpvc")["status"] == state
+    assert list(cluster.claims) == ([] if condition else ["shared"])
+
+
+@pytest.mark.parametrize(("cached", "state"), [(True, "FINISHED"), (False, "KILLED")])
+async def test_a_repetition_ends_the_mlflow_run_that_a_stopped_call_left_open(
+    stack: Stack, mlflow: Mlflow, cached: bool, state: str
+) -> None:
+    make = task("comp-make", cache=True) if cached else task("comp-make", condition="1 == 2")
+    spec = nested("left-open", make=make)
+    if cached:
+        source = await stack.start(spec)
+        inner = await source.dag("inner")
+        await source.finish((await source.container("make", inner.task_id)).task_id, {"Output": "x"})
+    run = await stack.start(spec)
+    inner = await run.dag("inner")
+    first = await run.container("make", inner.task_id, runtime_args=mlflow.arguments())
+    mlflow.named("make")["status"] = "RUNNING"
+    assert await run.container("make", inner.task_id, runtime_args=mlflow.arguments()) == first
+    assert mlflow.named("make")["status"] == state
 
 
 async def test_a_group_inside_an_iteration_takes_over_its_parents_properties_and_nothing_else(
