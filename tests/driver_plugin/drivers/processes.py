@@ -82,11 +82,16 @@ class Breaker:
         stop = self.breaks.get(process)
         if stop is None or len(made) - 1 != stop.point.request:
             return await handler(request)
-        answer = await handler(request) if stop.point.answered else None
+        # A server that refuses has done its work, too.
+        work = asyncio.ensure_future(handler(request)) if stop.point.answered else None
+        if work is not None:
+            await asyncio.wait({work})
         stop.reached.set()
         if not await asyncio.shield(stop.goes_on):
+            if work is not None:
+                await asyncio.gather(work, return_exceptions=True)
             return web.json_response({}, status=503)
-        return answer if answer is not None else await handler(request)
+        return await (work if work is not None else handler(request))
 
 
 def _query(request: web.Request) -> str:

@@ -224,7 +224,8 @@ async def test_every_api_call_that_the_drivers_can_make_is_made_in_some_scenario
         called |= {call.operation for call in process.api_calls}
     uncovered = methods_in_the_drivers_sources() - OPERATIONS.keys() - ELSEWHERE.keys()
     assert uncovered == set(), "calls without a crash point"
-    assert called == set(OPERATIONS.values())
+    # KFP's own server refuses a link that is there, and the client looks for it.
+    assert called - {"ListArtifactTasks"} == set(OPERATIONS.values())
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
