@@ -1,7 +1,7 @@
 """What service and launcher may import. Oracle: the import rule of ARCHITECTURE ("Performance by design").
 
-The time is the processor time of the import alone, which other work on the machine stretches less than
-the clock on the wall; its bound is several times what an idle core needs.
+The budget is a number of modules, a tenth above what there are: unlike time, nothing else on the machine
+changes it.
 """
 
 import json
@@ -19,8 +19,6 @@ NOT_FOR_A_LOCAL_TASK = (
     "yaml", "google.protobuf", "cel_expr_python", "compiler", "driver_plugin", "local_stack",
     "resolver.inputs", "resolver.expressions",
 )  # fmt: skip
-BUDGET_SECONDS = 1.5
-
 PROBE = """
 import json, sys, time
 started = time.process_time()
@@ -33,15 +31,15 @@ print(json.dumps(dict(seconds=seconds, modules=sorted(sys.modules), mebibytes=ki
 
 
 @pytest.mark.parametrize(
-    ("module", "forbidden"),
+    ("module", "forbidden", "budget"),
     [
-        ("driver_plugin.serve", FORBIDDEN),
-        ("driver_plugin.drivers.opening", FORBIDDEN),
-        ("launcher.task", NOT_FOR_A_LOCAL_TASK),
+        ("driver_plugin.serve", FORBIDDEN, 600),
+        ("driver_plugin.drivers.opening", FORBIDDEN, 740),
+        ("launcher.task", NOT_FOR_A_LOCAL_TASK, 490),
     ],
     ids=["service until ready", "service behind the first call", "launcher"],
 )
-def test_start_up_imports_nothing_heavy(module: str, forbidden: tuple[str, ...]) -> None:
+def test_start_up_imports_nothing_heavy(module: str, forbidden: tuple[str, ...], budget: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROBE.format(module=module)],
         capture_output=True,
@@ -58,7 +56,7 @@ def test_start_up_imports_nothing_heavy(module: str, forbidden: tuple[str, ...])
 
     heavy = [name for name in modules if any(name == bad or name.startswith(f"{bad}.") for bad in forbidden)]
     assert heavy == []
-    assert measured["seconds"] < BUDGET_SECONDS
+    assert len(modules) <= budget
 
 
 def test_service_is_ready_before_clients_and_models_are_imported() -> None:
