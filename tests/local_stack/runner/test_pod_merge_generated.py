@@ -46,8 +46,10 @@ def pod_specs(*, patch: bool) -> Cases:
             return values
         return values | st.builds(lambda name: {key: name, "$patch": "delete"}, keys)
 
-    def mergeable(values: Cases, key: str, keys: st.SearchStrategy[Any] = NAMES) -> st.SearchStrategy[Any]:
-        return clearable(entries(deletable(values, key, keys), key, twice=patch))
+    def mergeable(
+        values: Cases, key: str, keys: st.SearchStrategy[Any] = NAMES, *, twice: bool = patch
+    ) -> st.SearchStrategy[Any]:
+        return clearable(entries(deletable(values, key, keys), key, twice=twice))
 
     text_map = clearable(st.dictionaries(NAMES, clearable(TEXTS), max_size=2))
     env = some({"name": NAMES}, value=clearable(TEXTS))
@@ -82,10 +84,11 @@ def pod_specs(*, patch: bool) -> Cases:
         {},
         activeDeadlineSeconds=clearable(st.integers(1, 2)),
         affinity=clearable(some({}, nodeAffinity=clearable(affinity))),
-        containers=mergeable(container, "name"),
+        # Each once: what kubectl makes of lists inside a repeated new container is no valid pod.
+        containers=mergeable(container, "name", twice=False),
         hostUsers=clearable(st.booleans()),
         imagePullSecrets=mergeable(some({"name": NAMES}), "name"),
-        initContainers=mergeable(container, "name"),
+        initContainers=mergeable(container, "name", twice=False),
         nodeSelector=selector,
         tolerations=clearable(st.lists(toleration, max_size=2)),
         volumes=mergeable(volume, "name"),
